@@ -1,0 +1,57 @@
+"""curate: choose the data a language model is fine-tuned on, and find out whether the choice beats random.
+
+    import curate
+
+    pool = curate.read_pool("pool.jsonl")
+    picks = curate.select(pool, "lobass", budget="10%")
+    picks.frame                      # a polars frame: row_id, rank, score, gain, stratum, reason
+    verdict = curate.compare(pool, ["lobass", "longest"], budgets=["5%", "10%"], evals="dev.jsonl")
+    verdict.frame
+"""
+
+import os
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+# Idle OpenMP threads sleep instead of spinning: on a busy machine a training step is otherwise ten times slower.
+# Read when torch is first imported, so it is set here; what the user has set stays.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+if TYPE_CHECKING:
+    from curate.comparison import Verdict, compare
+    from curate.engine import Engine
+    from curate.errors import CurateError, InputError
+    from curate.pool import Pool, read_pool
+    from curate.recipe import run_recipe
+    from curate.selection import Scores, Selection, score, select
+    from curate.store import Store
+    from curate.tuning import evaluate, train
+
+# Names are loaded when they are first used: `import curate` and the command line start without torch.
+_HOME = {
+    "compare": "curate.comparison",
+    "Verdict": "curate.comparison",
+    "Engine": "curate.engine",
+    "CurateError": "curate.errors",
+    "InputError": "curate.errors",
+    "Pool": "curate.pool",
+    "read_pool": "curate.pool",
+    "Scores": "curate.selection",
+    "Selection": "curate.selection",
+    "score": "curate.selection",
+    "select": "curate.selection",
+    "Store": "curate.store",
+    "evaluate": "curate.tuning",
+    "run_recipe": "curate.recipe",
+    "train": "curate.tuning",
+}
+__all__ = [
+    "CurateError", "Engine", "InputError", "Pool", "Scores", "Selection", "Store", "Verdict",
+    "compare", "evaluate", "read_pool", "run_recipe", "score", "select", "train",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'curate' has no attribute {name!r}")

@@ -1,0 +1,6 @@
+"""Comparisons: arms, statistics, verdict."""
+
+from curate.comparison.run import compare
+from curate.comparison.verdict import Verdict
+
+__all__ = ["Verdict", "compare"]

@@ -1,0 +1,112 @@
+"""Arms: a selection, trained on and evaluated. Kept in the store, so that a comparison that was stopped goes on."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from curate.engine import Engine, training_account
+from curate.evaluation.tasks import EVALUATE_VERSION, Task, evaluate
+from curate.lm.models import ModelSpec, load_model, resolve_device
+from curate.requests import Fit, Rows
+from curate.store import hash_ids
+from curate.training.config import TRAIN_VERSION, TrainConfig
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One training of a comparison: which rows, how, and under which name it stands in the table."""
+
+    method: str
+    budget: str
+    seed: int
+    positions: tuple[int, ...]  # rows of the pool, ascending
+    recipe: TrainConfig | None  # None: the model as it is, untrained
+
+    @property
+    def name(self) -> str:
+        return f"{self.method} {self.budget} seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """What came of an arm. account: tokens, loss_tokens, epochs, steps, seconds, flops of the training, evaluate_seconds.
+
+    items: a frame with task, row_id, source, value, weight; one row per evaluation item, in the task's order.
+    """
+
+    account: dict[str, float]
+    items: pl.DataFrame
+
+    def values(self, task: str) -> np.ndarray:
+        """float64 [I]: the metric of each item of a task."""
+        return self.items.filter(pl.col("task") == task)["value"].to_numpy()
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all arms of a comparison share: the model, the pool's rows, the tasks and their rows."""
+
+    engine: Engine
+    model: ModelSpec
+    rows: Rows
+    tasks: Sequence[tuple[Task, Rows]]
+
+    def spec(self, arm: Arm) -> dict[str, Any]:
+        row_ids = self.engine.encodings(self.model, self.rows).row_ids
+        return {
+            "kind": "arm",
+            "version": [TRAIN_VERSION, EVALUATE_VERSION],
+            "model": self.engine.model_hash(self.model),
+            "encoding": self.engine.encoding_spec(self.model),
+            "recipe": arm.recipe.model_dump(mode="json") if arm.recipe else None,
+            "rows": hash_ids(row_ids[i] for i in arm.positions),
+            "tasks": [[task.name, task.metric, rows.fingerprint] for task, rows in self.tasks],
+        }
+
+    def run(self, arm: Arm) -> ArmResult:
+        """Train and evaluate an arm, or read it from the store."""
+        folder = self.engine.store.make("arms", self.spec(arm), lambda temporary: self._build(arm, temporary))
+        return ArmResult(json.loads((folder / "arm.json").read_text()), pl.read_parquet(folder / "items.parquet"))
+
+    def _build(self, arm: Arm, folder: Path) -> None:
+        network, account = self._trained(arm)
+        frames, seconds = [], 0.0
+        for task, rows in self.tasks:
+            with self.engine.stage("evaluate", f"evaluate {arm.name} on {task.name}") as stage:
+                encodings = self.engine.encodings(self.model, rows)
+                result = evaluate(network, self.engine.tokenizer(self.model), task, encodings)
+                stage.tokens = result.tokens
+            seconds += stage.seconds
+            frames.append(
+                pl.DataFrame(
+                    {
+                        "task": [task.name] * len(result.row_ids),
+                        "row_id": list(result.row_ids),
+                        "source": pl.Series(list(result.sources), dtype=pl.String),
+                        "value": np.asarray(result.values, dtype=np.float64),
+                        "weight": np.asarray(result.weights, dtype=np.float64),
+                    }
+                )
+            )
+        pl.concat(frames).write_parquet(folder / "items.parquet")
+        (folder / "arm.json").write_text(json.dumps({**account, "evaluate_seconds": seconds}))
+
+    def _trained(self, arm: Arm) -> tuple[Any, dict[str, float]]:
+        engine = self.engine
+        if arm.recipe is None:
+            nothing = {"tokens": 0, "loss_tokens": 0, "epochs": 0.0, "steps": 0, "seconds": 0.0, "flops": 0.0}
+            return load_model(self.model.folder(), device=resolve_device(engine.device), dtype="float32"), nothing
+        whole = len(arm.positions) == self.rows.size
+        fit = Fit(self.model, self.rows, arm.recipe)
+        if whole and engine.store.has("fits", engine.fit_spec(fit)):
+            # A method has made this very training already, as its reference.
+            fitted = engine.fitted(fit)
+            return load_model(fitted.folder, device=resolve_device(engine.device), dtype="float32"), fitted.account
+        encodings = engine.encodings(self.model, self.rows).take(arm.positions)
+        result = engine.train(self.model, encodings, arm.recipe, f"train {arm.name}")
+        return result.merged(), training_account(result)

@@ -1,0 +1,1 @@
+"""Evaluation: held-out conversations and a metric on each."""

@@ -1,0 +1,1 @@
+"""Language models: load, encode, run forward, generate."""

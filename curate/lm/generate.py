@@ -1,0 +1,156 @@
+"""Replies by a model: batched generation that gives each prompt the reply it would get alone."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+
+from curate.errors import InputError
+from curate.lm.batching import batches_by_length
+from curate.lm.chat import Message, chat_template, render
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+GENERATE_VERSION = 1  # raise it when the same model and prompt would get another reply
+
+
+def generate(
+    model: Any,
+    tokenizer: "PreTrainedTokenizerBase",
+    prompts: Sequence[Sequence[Message]],
+    *,
+    max_new_tokens: int,
+    temperature: float = 0.0,
+    seed: int = 0,
+    batch_tokens: int = 4096,
+    tools: Sequence[list | None] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> list[str]:
+    """The model's reply to each prompt, in their order, special tokens left out.
+
+    prompts       the messages up to the reply.
+    temperature   0 is greedy. Above it, the draw for a prompt depends on `seed` and its position in `prompts` alone.
+    batch_tokens  tokens in a batch, padding and room for the reply counted.
+    tools         tool schemas per prompt, where the template takes them.
+    progress      gets the number of tokens just read and written, after each batch.
+
+    Raises InputError for an empty prompt and settings out of range.
+    """
+    inputs = encode_prompts(tokenizer, prompts, tools)
+    replies = generate_ids(
+        model,
+        inputs,
+        stop=stop_ids(model, tokenizer),
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        seed=seed,
+        batch_tokens=batch_tokens,
+        progress=progress,
+    )
+    return decode(tokenizer, replies)
+
+
+def decode(tokenizer: "PreTrainedTokenizerBase", replies: Sequence[np.ndarray]) -> list[str]:
+    """Each reply as text, special tokens left out."""
+    return [str(tokenizer.decode(reply, skip_special_tokens=True)) for reply in replies]
+
+
+def encode_prompts(
+    tokenizer: "PreTrainedTokenizerBase",
+    prompts: Sequence[Sequence[Message]],
+    tools: Sequence[list | None] | None = None,
+) -> list[np.ndarray]:
+    """int64 [P_i] per prompt: what the template prints for it, up to where the reply begins. InputError when empty."""
+    encoded = []
+    for i, messages in enumerate(prompts):
+        if not messages:
+            raise InputError(f"prompt {i} has no messages to reply to")
+        text = tokenizer.apply_chat_template(
+            [dict(message) for message in messages],
+            tools=tools[i] if tools is not None else None,
+            chat_template=chat_template(tokenizer),
+            add_generation_prompt=True,
+            tokenize=False,
+        )
+        encoded.append(np.array(tokenizer(text, add_special_tokens=False)["input_ids"], dtype=np.int64))
+    return encoded
+
+
+def stop_ids(model: Any, tokenizer: "PreTrainedTokenizerBase") -> list[int]:
+    """The tokens that end a reply: the model's and the tokenizer's end of text, and the template's end of turn."""
+    end = model.generation_config.eos_token_id
+    stops = set(end if isinstance(end, list) else [] if end is None else [end])
+    if tokenizer.eos_token_id is not None:
+        stops.add(tokenizer.eos_token_id)
+    rendered = render(tokenizer, [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])
+    after = rendered.text[rendered.replies[0].content_end : rendered.replies[0].limit]
+    special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    closing = [number for number in tokenizer(after, add_special_tokens=False)["input_ids"] if number in special]
+    return sorted(stops | set(closing[:1]))
+
+
+@torch.inference_mode()
+def generate_ids(
+    model: Any,
+    prompts: Sequence[np.ndarray],
+    *,
+    stop: Sequence[int],
+    max_new_tokens: int,
+    temperature: float = 0.0,
+    seed: int = 0,
+    batch_tokens: int = 4096,
+    progress: Callable[[int], None] | None = None,
+) -> list[np.ndarray]:
+    """int64 [R_i] per prompt: the tokens of the reply without the one that ended it. See `generate`."""
+    if max_new_tokens < 1 or temperature < 0:
+        raise InputError(f"max_new_tokens {max_new_tokens} must be at least 1, temperature {temperature} at least 0")
+    model.eval()
+    lengths = np.array([len(prompt) for prompt in prompts], dtype=np.int64)
+    pad = stop[0] if stop else 0
+    config = GenerationConfig(
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        repetition_penalty=1.0,  # the model's own choice, whatever its folder recommends for chatting
+        eos_token_id=list(stop) or None,
+        pad_token_id=pad,
+        use_cache=True,
+    )
+    replies: list[np.ndarray] = [np.zeros(0, np.int64)] * len(prompts)
+    for batch in batches_by_length(lengths + max_new_tokens, batch_tokens):
+        width = int(lengths[batch].max())
+        ids, real = np.full((len(batch), width), pad, np.int64), np.zeros((len(batch), width), np.int64)
+        for row, position in enumerate(batch):
+            n = lengths[position]
+            ids[row, width - n :], real[row, width - n :] = prompts[position], 1
+        draw = LogitsProcessorList([_Draw(temperature, seed, batch)] if temperature > 0 else [])
+        output = model.generate(
+            input_ids=torch.from_numpy(ids).to(model.device),
+            attention_mask=torch.from_numpy(real).to(model.device),
+            generation_config=config,
+            logits_processor=draw,
+        )
+        written = output[:, width:].cpu().numpy()
+        for row, position in enumerate(batch):
+            ends = np.flatnonzero(np.isin(written[row], stop))
+            replies[position] = written[row, : ends[0]] if len(ends) else written[row]
+        if progress is not None:
+            progress(int(lengths[batch].sum()) + sum(len(replies[position]) for position in batch))
+    return replies
+
+
+class _Draw(LogitsProcessor):
+    """Sampling as the largest of logits / temperature plus Gumbel noise, each prompt with a generator of its own.
+
+    That is a draw from the softmax, and does not depend on which prompts share a batch.
+    """
+
+    def __init__(self, temperature: float, seed: int, positions: np.ndarray):
+        self.temperature = temperature
+        self.generators = [np.random.default_rng([seed, int(position)]) for position in positions]
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        noise = np.stack([generator.gumbel(size=scores.shape[1]) for generator in self.generators])
+        return scores.float() / self.temperature + torch.from_numpy(noise.astype(np.float32)).to(scores.device)

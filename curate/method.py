@@ -1,0 +1,66 @@
+"""What a method is: it asks for what it needs, says what the answers mean, and chooses.
+
+To write one, subclass `Method` in a file of its own, give it the settings as typed fields, and register it in the
+entry-point group `curate.methods`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from curate.lm.models import ModelSpec
+from curate.requests import Request, Rows
+from curate.signals import RowScore
+from curate.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from curate.budget import Limit
+    from curate.selectors.picks import Picks
+
+Cost = Literal["free", "tokenizer", "forward", "training"]
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a method may know of: the rows by handle, the model that scores, the seed of whatever it fits."""
+
+    pool: Rows
+    model: ModelSpec
+    target: Rows | None = None
+    existing: Rows | None = None
+    recipe: TrainConfig = TrainConfig()  # of the final run, which a reference fit should follow
+    seed: int = 0
+
+
+class Method(BaseModel):
+    """A named recipe from the literature. Fields of a subclass are its settings, at the paper's defaults."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    name: ClassVar[str]
+    paper: ClassVar[str]  # arXiv number or other source
+    cost: ClassVar[Cost]
+    larger_is_better: ClassVar[bool] = True
+    by_chance: ClassVar[bool] = False  # picks differ by seed even on the same signals
+
+    def requests(self, data: Data, seen: Mapping[Request, Any]) -> list[Request]:
+        """What the method needs next, given what it has seen. Called in rounds until nothing new is asked for."""
+        return []
+
+    def signal(self, data: Data, seen: Mapping[Request, Any], rng: np.random.Generator) -> RowScore:
+        """The method's score for each row of the pool, rows sorted by row id. Pure."""
+        raise NotImplementedError
+
+    def choose(self, signal: RowScore, table: "pl.DataFrame", limit: "Limit", rng: np.random.Generator) -> "Picks":
+        """Picks within the limit; by default the best scores, ties to the smaller row id. Pure.
+
+        `table` has row_id, source, tokens, response_tokens, in the order of the signal, and nothing else.
+        """
+        from curate.selectors.top_k import top_k
+
+        return top_k(signal.values, limit, largest=self.larger_is_better)

@@ -1,0 +1,72 @@
+"""Reads files of every kind into batches of records, a few thousand rows at a time."""
+
+import gzip
+import io
+import zlib
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, cast
+
+import pyarrow as pa
+
+from curate.errors import InputError
+from curate.pool import arrow, hub
+from curate.pool.batches import Batch
+from curate.pool.csvtext import read_csv
+from curate.pool.jsontext import read_json, read_jsonl
+from curate.pool.shapes import Shaper
+from curate.pool.sources import Source
+
+
+def open_batches(source: Source, shaper: Shaper, limit: int | None = None) -> Generator[Batch]:
+    """The rows of a source in its order. `limit` lets a dataset on the hub be streamed instead of fetched whole.
+
+    Raises InputError naming the source when it cannot be opened, is cut short, or is not what its name says.
+    """
+    try:
+        yield from _batches(source, shaper, limit)
+    except InputError:
+        raise
+    except (OSError, EOFError, zlib.error, pa.ArrowException, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"{source.name}: {_sentence(error)}") from None
+
+
+def _batches(source: Source, shaper: Shaper, limit: int | None) -> Iterator[Batch]:
+    if source.format == "jsonl":
+        with open_bytes(source.path, source.compression) as stream:
+            yield from read_jsonl(stream)
+    elif source.format == "json":
+        yield from read_json(lambda: open_bytes(source.path, source.compression), source.name, shaper)
+    elif source.format == "csv":
+        with open_bytes(source.path, source.compression) as stream:
+            yield from read_csv(stream, source.name)
+    else:
+        tables = {
+            "parquet": lambda: arrow.parquet_tables(source.path),
+            "arrow": lambda: arrow.ipc_tables(source.path),
+            "saved": lambda: hub.saved_tables(source.path),
+            "hub": lambda: hub.hub_tables(str(source.path), limit),
+        }[source.format]()
+        yield from arrow.read_tables(tables, source.name, shaper)
+
+
+@contextmanager
+def open_bytes(path: Path, compression: str | None) -> Iterator[IO[bytes]]:
+    """The bytes of a file, decompressed as they are read."""
+    if compression == ".gz":
+        with gzip.open(path, "rb") as stream:
+            yield cast(IO[bytes], stream)
+    elif compression == ".zst":
+        with pa.input_stream(str(path), compression="zstd") as native, io.BufferedReader(native, 1 << 18) as buffered:
+            yield buffered
+    else:
+        with path.open("rb", buffering=1 << 18) as plain:
+            yield plain
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return first if len(first) <= 300 else first[:297] + "..."

@@ -1,0 +1,166 @@
+"""Recipes: YAML files of stages, each working on what the one before kept."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from curate.budget import Budget
+from curate.comparison import compare
+from curate.engine import Engine
+from curate.errors import InputError
+from curate.files import output_folder
+from curate.pool import Pool, read_pool
+from curate.resources import data_folder
+from curate.selection import as_model, select
+from curate.training.config import TrainConfig
+from curate.tuning import train
+
+
+class SelectStage(BaseModel):
+    """Keep a part of what is there: the arguments of `curate select`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    method: str
+    budget: str | int | float
+    settings: dict[str, Any] = Field(default_factory=dict)
+    seed: int = 0
+
+
+class TrainStage(TrainConfig):
+    """Fine-tune on what is there: the settings of `curate train`."""
+
+
+class CompareStage(BaseModel):
+    """Compare methods on what is there: the arguments of `curate compare`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    methods: tuple[str, ...]
+    budgets: tuple[str | int | float, ...] = ("10%",)
+    evals: dict[str, str]
+    seeds: int = 3
+    tokens: int | None = None
+    epochs: float | None = None
+    full: bool = True
+    train: TrainConfig = TrainConfig()
+
+
+class Stage(BaseModel):
+    """One stage: exactly one of select, train, compare."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    select: SelectStage | None = None
+    train: TrainStage | None = None
+    compare: CompareStage | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> "Stage":
+        if sum(part is not None for part in (self.select, self.train, self.compare)) != 1:
+            raise ValueError("a stage is exactly one of select, train, compare")
+        return self
+
+
+class Recipe(BaseModel):
+    """A pool, a model, and stages. Paths are relative to the recipe's folder; `@sample/pool` is the embedded sample."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    pool: tuple[str, ...]
+    model: str | None = None
+    scorer_model: str | None = None
+    target: str | None = None
+    existing: str | None = None
+    limit: int | None = Field(None, ge=1)
+    stages: tuple[Stage, ...] = Field(min_length=1)
+    folder: str = "."
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_pool(cls, data: Any) -> Any:
+        if isinstance(data, Mapping) and isinstance(data.get("pool"), str):
+            return {**data, "pool": (data["pool"],)}
+        return data
+
+    def path(self, text: str) -> str:
+        """A path of the recipe as the file system has it."""
+        if text.startswith("@sample/"):
+            return str(data_folder() / "sample" / f"{Path(text).name}.parquet")
+        return str(Path(self.folder) / text)
+
+
+def read_recipe(path: str | Path) -> Recipe:
+    """Read a recipe with YAML's safe loader. Raises InputError naming the field at fault."""
+    try:
+        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"the recipe {path} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"the recipe {path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        raise InputError(f"the recipe {path} is not a mapping of pool, model and stages")
+    try:
+        return Recipe(**{**data, "folder": str(Path(path).absolute().parent)})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"the recipe {path}: {'.'.join(map(str, first['loc'])) or 'top'}: {first['msg']}") from None
+
+
+def run_recipe(recipe: Recipe, *, out: str | Path, engine: Engine, overwrite: bool = False) -> list[dict[str, Any]]:
+    """Run the stages in order. Each writes its folder `<number>-<verb>` in `out`; returns what each did, as text too."""
+    shared: dict[str, Any] = {
+        "model": None if recipe.model is None else as_model(_model_path(recipe, recipe.model)),
+        "scorer_model": None if recipe.scorer_model is None else as_model(_model_path(recipe, recipe.scorer_model)),
+        "target": None if recipe.target is None else recipe.path(recipe.target),
+        "existing": None if recipe.existing is None else recipe.path(recipe.existing),
+        "engine": engine,
+    }
+    pool: Pool = read_pool([recipe.path(text) for text in recipe.pool], limit=recipe.limit)
+    results: list[dict[str, Any]] = []
+    with output_folder(out, overwrite=overwrite) as folder:
+        for number, stage in enumerate(recipe.stages, 1):
+            if stage.select is not None:
+                pool, done = _select(stage.select, pool, folder / f"{number}-select", shared)
+            elif stage.train is not None:
+                done = _train(stage.train, pool, folder / f"{number}-train", shared)
+            elif stage.compare is not None:
+                done = _compare(stage.compare, recipe, pool, folder / f"{number}-compare", shared)
+            results.append({**done, "text": f"{number} {done['text']}"})
+    return results
+
+
+def _select(stage: SelectStage, pool: Pool, folder: Path, shared: dict[str, Any]) -> tuple[Pool, dict[str, Any]]:
+    picked = select(
+        pool, stage.method, budget=Budget.parse(stage.budget), settings=stage.settings, seed=stage.seed, **shared
+    )
+    picked.write(folder)
+    text = f"select: {picked.summary['method']} kept {len(picked):,} of {picked.summary['rows_pool']:,} rows"
+    return picked.pool.take(picked.positions), {"stage": "select", "text": text, **picked.summary}
+
+
+def _train(stage: TrainStage, pool: Pool, folder: Path, shared: dict[str, Any]) -> dict[str, Any]:
+    recipe = TrainConfig(**stage.model_dump())
+    account = train(pool, out=folder, recipe=recipe, model=shared["model"], engine=shared["engine"])
+    text = f"train: {account['tokens']:,} tokens, loss {account['first_loss']:.3f} -> {account['last_loss']:.3f}"
+    return {"stage": "train", "text": text, **account}
+
+
+def _compare(stage: CompareStage, recipe: Recipe, pool: Pool, folder: Path, shared: dict[str, Any]) -> dict[str, Any]:
+    verdict = compare(
+        pool,
+        stage.methods,
+        budgets=stage.budgets,
+        evals={name: recipe.path(path) for name, path in stage.evals.items()},
+        seeds=stage.seeds,
+        tokens=stage.tokens,
+        epochs=stage.epochs,
+        full=stage.full,
+        recipe=stage.train,
+        **shared,
+    )
+    verdict.write(folder)
+    return {"stage": "compare", "text": f"compare: {verdict.headline}", **verdict.to_json()}
+
+
+def _model_path(recipe: Recipe, name: str) -> str:
+    return recipe.path(name) if name.startswith(".") else name

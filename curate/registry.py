@@ -1,0 +1,78 @@
+"""Methods by name, found through the entry-point group `curate.methods`."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib.metadata import entry_points
+from typing import Any
+
+from pydantic import ValidationError
+
+from curate.errors import InputError
+from curate.method import Method
+
+
+@lru_cache(maxsize=1)
+def _found() -> dict[str, Any]:
+    return {point.name: point for point in sorted(entry_points(group="curate.methods"), key=lambda point: point.name)}
+
+
+def method_names() -> list[str]:
+    """The names of all methods installed, sorted."""
+    return list(_found())
+
+
+def method_class(name: str) -> type[Method]:
+    """The class registered under a name; InputError with the closest names when there is none."""
+    if name not in _found():
+        from difflib import get_close_matches
+
+        close = get_close_matches(name, _found(), n=3, cutoff=0.5)
+        hint = f"did you mean {', '.join(close)}?" if close else f"there are: {', '.join(_found())}"
+        raise InputError(f"no method is called {name!r}; {hint}")
+    return _found()[name].load()
+
+
+def make_method(text: str, settings: Mapping[str, Any] | None = None) -> Method:
+    """A method from `name` or `name:key=value:key=value`, with further settings (dotted keys reach inside a field).
+
+    Raises InputError that names the setting at fault.
+    """
+    name, *pairs = text.split(":")
+    cls = method_class(name)
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise InputError(f"{pair!r} in {text!r} is not a setting; write {name}:key=value")
+        _put(values, key, value)
+    for key, value in (settings or {}).items():
+        _put(values, key, value)
+    try:
+        return cls(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "?"
+        known = ", ".join(cls.model_fields) or "none"
+        raise InputError(f"{name}: setting {field!r}: {first['msg']} (its settings: {known})") from None
+
+
+def label(method: Method) -> str:
+    """The method's name with the settings that differ from its defaults: `perplexity:window=low`."""
+    changed = method.model_dump(exclude_defaults=True)
+    flat = [f"{key}={value}" for key, value in _flatten(changed)]
+    return ":".join([method.name, *flat])
+
+
+def _put(values: dict[str, Any], key: str, value: Any) -> None:
+    *path, last = key.split(".")
+    for part in path:
+        values = values.setdefault(part, {})
+    values[last] = value
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    pairs: list[tuple[str, Any]] = []
+    for key, value in values.items():
+        nested = isinstance(value, Mapping)
+        pairs += _flatten(value, f"{prefix}{key}.") if nested else [(f"{prefix}{key}", value)]
+    return pairs

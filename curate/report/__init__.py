@@ -1,0 +1,1 @@
+"""What people read: tables for a terminal and for Markdown."""

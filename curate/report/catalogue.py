@@ -1,0 +1,32 @@
+"""The methods there are, described by what they themselves say and ask for."""
+
+from typing import Any
+
+from curate.lm.models import ModelSpec
+from curate.method import Data
+from curate.plan import describe
+from curate.registry import method_class, method_names
+from curate.requests import Rows
+
+COST = {"free": "nothing", "tokenizer": "tokenising", "forward": "a forward pass", "training": "a training and passes"}
+
+
+def catalogue() -> list[dict[str, Any]]:
+    """One entry per method, sorted by cost and name: name, keeps, asks_for, cost, paper, settings."""
+    data = Data(pool=Rows("pool", "", 1), model=ModelSpec("the model"))
+    found = []
+    for name in method_names():
+        cls = method_class(name)
+        asked = [describe(request) for request in cls().requests(data, {})]
+        found.append(
+            {
+                "name": name,
+                "keeps": (cls.__doc__ or "").split("\n")[0].rstrip("."),
+                "asks_for": "; ".join(asked) or "nothing",
+                "cost": COST[cls.cost],
+                "paper": f"arXiv {cls.paper}" if cls.paper[:1].isdigit() else cls.paper,
+                "settings": {key: field.get_default(call_default_factory=True) for key, field in cls.model_fields.items()},
+            }
+        )
+    order = list(COST.values())
+    return sorted(found, key=lambda row: (order.index(row["cost"]), row["name"]))

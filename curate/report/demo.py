@@ -1,0 +1,50 @@
+"""The demonstration: the whole way on the embedded sample."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from curate.pool import read_pool
+from curate.report.terminal import show_selection, show_verdict
+from curate.report.truth import judge, judge_picks, show_auroc, show_picks_truth
+from curate.resources import sample
+from curate.training.config import TrainConfig
+
+METHODS = ("perplexity", "lobass")
+BUDGET = "10%"
+
+
+def run_demo(
+    console: Console, run: Callable[..., Any], out: Path, *, rows: int, tokens: int, seeds: int, quiet: bool
+) -> dict[str, Any]:
+    """Compare, select and judge on the sample; everything is written below `out`. Returns what `--json` prints."""
+
+    def say(text: str) -> None:
+        if not quiet:
+            console.print(text, highlight=False)
+
+    pool = read_pool(sample("pool"), limit=rows)
+    spoiled = len(pool) - pool.column("planted").null_count
+    say(
+        f"The sample pool: {len(pool):,} conversations, {spoiled / len(pool):.0%} of them spoiled on purpose (no method can see "
+        f"which).\nEach method picks {BUDGET}; a 4-million-parameter model is fine-tuned on the picks of each, and on random\n"
+        f"picks, with {tokens:,} tokens and {seeds} seeds, and is then evaluated on {read_pool(sample('test')).report.rows_in} held-out rows.\n"
+    )
+    recipe = TrainConfig(batch_tokens=512)
+    verdict = run(
+        "compare", pool=pool, methods=METHODS, budgets=[BUDGET], evals=str(sample("test")), seeds=seeds, tokens=tokens, recipe=recipe
+    )
+    verdict.write(out / "verdict", overwrite=True)
+    scores = run("score", pool=pool, methods=["random", "longest", *METHODS], recipe=recipe)
+    selection = run("select", pool=pool, method="lobass", budget=BUDGET, recipe=recipe)
+    selection.write(out / "selection", overwrite=True)
+    auroc, enrichment = judge(scores, "planted"), judge_picks(verdict, pool, "planted")
+    if not quiet:
+        console.print(show_verdict(verdict))
+        console.print(show_auroc(auroc))
+        console.print(show_picks_truth(verdict, pool, "planted"))
+        say("\nA selection by lobass, ready for a trainer:")
+        console.print(show_selection(selection.summary, str(out / "selection")))
+    return {"verdict": verdict.to_json(), "auroc": auroc.to_dicts(), "enrichment": enrichment.to_dicts(), "out": str(out)}

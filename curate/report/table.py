@@ -1,0 +1,17 @@
+"""One way of printing a table."""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+
+def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Collection[str] = ()) -> Table:
+    """A plain table; columns named in `right` are aligned to the right. Cells are text, never markup."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left")
+    for row in rows:
+        table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
+    return table

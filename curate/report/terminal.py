@@ -1,0 +1,59 @@
+"""Results as a terminal shows them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+from rich.console import Console, Group, RenderableType
+from rich.panel import Panel
+from rich.text import Text
+
+from curate.comparison.verdict import COLUMNS, NUMBERS, Verdict, table_row, tables
+from curate.report.table import show_table
+
+ANSWER_STYLE = {"better": "bold green", "worse": "red", "equivalent": "cyan", "undecided": "yellow"}
+
+
+def show_verdict(verdict: Verdict) -> RenderableType:
+    """The headline, a table of arms per task that fits 80 columns, and what the answers rest on."""
+    found: list[RenderableType] = [
+        Panel(Text(verdict.headline, style="bold"), border_style="green" if " beats random:" in verdict.headline else "yellow")
+    ]
+    columns = [name for name in COLUMNS if name not in ("95% interval", "p (Holm)", "epochs")]
+    for title, arms in tables(verdict.arms):
+        rows = []
+        for arm in arms:
+            cells: dict[str, Any] = dict(table_row(arm))
+            if arm["ci_low"] is not None:
+                cells["vs random"] += f" ±{(arm['ci_high'] - arm['ci_low']) / 2:.3f}"
+            cells["answer"] = Text(cells["answer"], style=ANSWER_STYLE.get(cells["answer"], ""))
+            rows.append([cells[name] for name in columns])
+        found.append(show_table(title, columns, rows, right=NUMBERS))
+    return Group(*found, Text(""), *(Text(f"· {remark}", style="dim") for remark in verdict.remarks))
+
+
+def show_selection(summary: Mapping[str, Any], out: str | None) -> RenderableType:
+    """What was read, what was picked, what it cost."""
+    share = summary["selected"] / max(1, summary["rows_pool"])
+    lines = [
+        f"read      {summary['rows_in']:,} rows = {summary['rows_pool']:,} in the pool + {summary['rows_rejected']:,} rejected "
+        f"+ {summary['rows_duplicate']:,} duplicates",
+        f"picked    {summary['selected']:,} rows ({share:.1%}), {summary['selected_tokens']:,} of {summary['pool_tokens']:,} "
+        f"tokens, by {summary['method']} with {summary['scorer_model']}",
+        f"computed  {summary['computed_rows']:,} rows; {summary['reused_rows']:,} reused from the store; "
+        f"{summary['seconds']:.1f} s",
+    ]
+    if summary["rows_null"]:
+        lines.append(f"left out  {summary['rows_null']:,} rows without a score (see null_reason in scores.parquet)")
+    if summary["shortfall"]:
+        lines.append(f"short     {summary['shortfall']}")
+    if out:
+        lines.append(f"written   {out}")
+    return Text("\n".join(lines))
+
+
+def show_frame(console: Console, frame: pl.DataFrame, title: str, limit: int = 20) -> None:
+    """The first rows of a frame."""
+    rows = [["" if v is None else f"{v:.4g}" if isinstance(v, float) else str(v) for v in row] for row in frame.head(limit).rows()]
+    right = [name for name, dtype in frame.schema.items() if dtype.is_numeric()]
+    console.print(show_table(title, frame.columns, rows, right=right))

@@ -1,0 +1,359 @@
+"""Scoring a pool and selecting from it: the library's main job."""
+
+import json
+import shlex
+import time
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from curate.budget import Budget
+from curate.engine import Engine, Stage
+from curate.errors import InputError
+from curate.evaluation.tasks import Task
+from curate.files import output_folder
+from curate.jobs import Job
+from curate.lm.models import ModelSpec
+from curate.method import Data, Method
+from curate.plan import Plan, merge
+from curate.pool import Pool, read_pool, write_duplicates, write_rejected, write_rows
+from curate.registry import label, make_method
+from curate.resources import default_model
+from curate.selectors.picks import Picks
+from curate.signals import RowScore
+from curate.training.config import TrainConfig
+from curate.versions import versions
+
+if TYPE_CHECKING:
+    from curate.requests import Rows
+
+PoolLike = Pool | str | Path | Sequence[str | Path]
+
+
+@dataclass
+class Prepared:
+    """A pool that every model of a run can use, and what methods may know of it."""
+
+    pool: Pool
+    rows: "Rows"
+    data: Data
+    table: pl.DataFrame  # row_id, source, tokens, response_tokens; sorted by row id
+    unusable: dict[str, str]  # row id -> why the model cannot use it
+
+
+def as_pool(pool: PoolLike) -> Pool:
+    """A Pool as it is, anything else read from disk; the folder of a selection stands for the data in it."""
+    if isinstance(pool, Pool):
+        return pool
+    paths = [pool] if isinstance(pool, (str, Path)) else list(pool)
+    return read_pool([selected_data(path) for path in paths])
+
+
+def selected_data(path: str | Path) -> str | Path:
+    """The data file inside a folder that `Selection.write` made; any other path as it is."""
+    data = Path(path) / "data.parquet"
+    return data if data.is_file() and (Path(path) / "manifest.json").is_file() else path
+
+
+def as_model(model: str | Path | ModelSpec | None) -> ModelSpec:
+    """A model by folder or hub name; None is the embedded one."""
+    if isinstance(model, ModelSpec):
+        return model
+    return ModelSpec(str(model)) if model is not None else ModelSpec(str(default_model()))
+
+
+def as_method(method: str | Method, settings: Mapping[str, Any] | None = None) -> Method:
+    """A method by name (with settings), or as it is."""
+    return method if isinstance(method, Method) else make_method(method, settings)
+
+
+def as_tasks(evals: Mapping[str, PoolLike] | PoolLike | Sequence[Task]) -> list[Task]:
+    """Evaluation tasks from conversations by name, or from one unnamed set."""
+    if isinstance(evals, Mapping):
+        return [Task(name, as_pool(rows)) for name, rows in evals.items()]
+    if isinstance(evals, Sequence) and not isinstance(evals, str) and evals and all(isinstance(e, Task) for e in evals):
+        return list(evals)  # type: ignore[arg-type]
+    return [Task("eval", as_pool(evals))]  # type: ignore[arg-type]
+
+
+def prepare(
+    engine: Engine,
+    pool: Pool,
+    *,
+    model: ModelSpec,
+    scorer_model: ModelSpec | None = None,
+    target: Pool | None = None,
+    existing: Pool | None = None,
+    recipe: TrainConfig | None = None,
+    seed: int = 0,
+) -> Prepared:
+    """Tokenise the pool for the model to be trained and the one that scores, and leave out what they cannot use.
+
+    Raises InputError when no row is left.
+    """
+    scorer = scorer_model or model
+    usable, rows, failed = engine.add("pool", pool, model)
+    if scorer != model:
+        usable, rows, more = engine.add("pool", usable, scorer)
+        failed = {**failed, **more}
+        usable, rows, _ = engine.add("pool", usable, model)
+    others = {
+        role: engine.add(role, other, scorer)[1]
+        for role, other in (("target", target), ("existing", existing))
+        if other is not None
+    }
+    data = Data(pool=rows, model=scorer, recipe=recipe or TrainConfig(), seed=seed, **others)
+    encodings = engine.encodings(model, rows)
+    table = pl.DataFrame(
+        {
+            "row_id": usable.row_ids,
+            "source": pl.Series(usable.sources, dtype=pl.String),
+            "tokens": encodings.lengths,
+            "response_tokens": encodings.response_lengths,
+        }
+    )
+    return Prepared(usable, rows, data, table, failed)
+
+
+def generator(seed: int, method: Method, purpose: str) -> np.random.Generator:
+    """The stream of random numbers of one method and purpose: all of them come from the one seed."""
+    return np.random.default_rng([seed, zlib.crc32(f"{label(method)}/{purpose}".encode())])
+
+
+def signal(engine: Engine, prepared: Prepared, method: Method, seen: Mapping[Any, Any]) -> RowScore:
+    """A method's score for every row of the prepared pool."""
+    found = method.signal(prepared.data, seen, generator(prepared.data.seed, method, "signal"))
+    if len(found) != len(prepared.pool):
+        raise ValueError(f"{method.name} gave {len(found)} scores for {len(prepared.pool)} rows")
+    return found
+
+
+def choose(prepared: Prepared, method: Method, scores: RowScore, budget: Budget) -> Picks:
+    """A method's picks within a budget."""
+    limit = budget.limit(prepared.table["tokens"].to_numpy())
+    return method.choose(scores, prepared.table, limit, generator(prepared.data.seed, method, "choose"))
+
+
+@dataclass
+class Scores:
+    """Scores of one or more methods over a pool. `frame` has row_id, source, tokens, response_tokens, then for each
+    method its score (null where it has none) and, where some are null, `<method>_null` with the reason."""
+
+    frame: pl.DataFrame
+    pool: Pool
+    methods: list[str]
+    stages: list[Stage]
+
+    def write(self, out: str | Path, *, overwrite: bool = False) -> None:
+        """scores.parquet in a folder that is made."""
+        with output_folder(out, overwrite=overwrite) as folder:
+            self.frame.write_parquet(folder / "scores.parquet")
+
+
+def score(
+    pool: PoolLike,
+    methods: str | Method | Sequence[str | Method],
+    *,
+    model: str | Path | ModelSpec | None = None,
+    target: PoolLike | None = None,
+    existing: PoolLike | None = None,
+    engine: Engine | None = None,
+    recipe: TrainConfig | None = None,
+    seed: int = 0,
+) -> Scores:
+    """Score a pool with one or several methods, sharing their passes.
+
+    Returns a polars frame inside `Scores`. Raises InputError for a pool, model, method or setting at fault.
+    """
+    chosen = [as_method(m) for m in ([methods] if isinstance(methods, (str, Method)) else methods)]
+    engine = engine or Engine()
+    prepared = prepare(
+        engine,
+        as_pool(pool),
+        model=as_model(model),
+        target=None if target is None else as_pool(target),
+        existing=None if existing is None else as_pool(existing),
+        recipe=recipe,
+        seed=seed,
+    )
+    seen = engine.gather(chosen, prepared.data)
+    columns: list[pl.Series] = []
+    for method in chosen:
+        found = signal(engine, prepared, method, seen)
+        columns.append(pl.Series(label(method), found.values, dtype=pl.Float64).fill_nan(None))
+        if found.is_null.any():
+            columns.append(pl.Series(f"{label(method)}_null", found.reasons.tolist(), dtype=pl.String))
+    return Scores(prepared.table.with_columns(columns), prepared.pool, [label(m) for m in chosen], engine.stages)
+
+
+@dataclass
+class Selection:
+    """What a method picked from a pool, and everything needed to export and replay it.
+
+    frame   row_id, rank (from 1), score, gain, stratum, reason; in rank order
+    scores  row_id, score, null_reason of every usable row
+    """
+
+    frame: pl.DataFrame
+    scores: pl.DataFrame
+    pool: Pool
+    positions: np.ndarray
+    summary: dict[str, Any]
+    manifest: dict[str, Any]
+    unusable: dict[str, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def write(self, out: str | Path, *, shape: str = "original", overwrite: bool = False) -> None:
+        """The picks, the data in rank order (Parquet, JSONL, trainer snippets), rejected rows and the manifest.
+
+        `shape` is `original` (the user's own columns) or `messages`. The folder appears whole or not at all.
+        """
+        with output_folder(out, overwrite=overwrite) as folder:
+            self.frame.write_parquet(folder / "selection.parquet")
+            self.scores.write_parquet(folder / "scores.parquet")
+            if len(self.positions):
+                write_rows(self.pool, self.positions.tolist(), folder, shape=shape)  # type: ignore[arg-type]
+            write_rejected(self.pool.report, folder / "rejected.jsonl")
+            write_duplicates(self.pool.report, folder / "duplicates.jsonl")
+            with (folder / "rejected.jsonl").open("a") as file:
+                for row_id, reason in self.unusable.items():
+                    file.write(json.dumps({"row_id": row_id, "reason": reason}) + "\n")
+            (folder / "manifest.json").write_text(json.dumps(self.manifest, indent=1, default=str) + "\n")
+
+
+def plan(
+    pool: PoolLike, methods: Sequence[str | Method], *, engine: Engine, model: str | Path | ModelSpec | None = None, seed: int = 0
+) -> tuple[Plan, Prepared]:
+    """What scoring would run in its first round, without running it (the pool is tokenised)."""
+    prepared = prepare(engine, as_pool(pool), model=as_model(model), seed=seed)
+    return merge([r for m in methods for r in as_method(m).requests(prepared.data, {})]), prepared
+
+
+def select(
+    pool: PoolLike,
+    method: str | Method = "lobass",
+    *,
+    budget: Budget | str | int | float,
+    settings: Mapping[str, Any] | None = None,
+    model: str | Path | ModelSpec | None = None,
+    scorer_model: str | Path | ModelSpec | None = None,
+    target: PoolLike | None = None,
+    existing: PoolLike | None = None,
+    engine: Engine | None = None,
+    recipe: TrainConfig | None = None,
+    seed: int = 0,
+    fill: str = "none",
+    command: Sequence[str] | None = None,
+) -> Selection:
+    """Select rows of a pool by a method, within a budget (`1000`, `"10%"`, `"2M tokens"`, a float is a fraction).
+
+    When fewer rows than the budget allows have a score, the selection is short and says so, or is filled up at random
+    with `fill="random"`. Raises InputError for a pool, model, method, setting or budget at fault.
+    """
+    if fill not in ("none", "random"):
+        raise InputError(f"fill {fill!r} is not one of none, random")
+    start = time.perf_counter()
+    engine, parsed, chosen = engine or Engine(), Budget.parse(budget), as_method(method, settings)
+    whole = as_pool(pool)
+    spec, scorer = as_model(model), None if scorer_model is None else as_model(scorer_model)
+    prepared = prepare(
+        engine,
+        whole,
+        model=spec,
+        scorer_model=scorer,
+        target=None if target is None else as_pool(target),
+        existing=None if existing is None else as_pool(existing),
+        recipe=recipe,
+        seed=seed,
+    )
+    seen = engine.gather([chosen], prepared.data)
+
+    def pick() -> tuple[RowScore, Picks]:
+        scores = signal(engine, prepared, chosen, seen)
+        return scores, choose(prepared, chosen, scores, parsed)
+
+    [(scores, picks)] = engine.executor.run([Job("selection", f"select {parsed} by {label(chosen)}", pick)])
+    if fill == "random" and picks.shortfall:
+        picks = _filled(picks, prepared, parsed, generator(seed, chosen, "fill"))
+    frame = _picks_frame(prepared, scores, picks)
+    report = whole.report
+    computed = engine.computed_rows(prepared.rows)
+    summary = {
+        "method": label(chosen),
+        "budget": str(parsed),
+        "model": spec.label,
+        "scorer_model": (scorer or spec).label,
+        "rows_in": report.rows_in,
+        "rows_rejected": len(report.rejected) + len(prepared.unusable),
+        "rows_duplicate": len(report.duplicates),
+        "rows_pool": len(prepared.pool),
+        "selected": len(frame),
+        "selected_tokens": int(prepared.table["tokens"].to_numpy()[picks.index].sum()),
+        "pool_tokens": int(prepared.table["tokens"].sum()),
+        "rows_null": picks.nulls,
+        "shortfall": picks.shortfall,
+        "computed_rows": computed,
+        "reused_rows": len(prepared.pool) - computed,
+        "seconds": round(time.perf_counter() - start, 3),
+    }
+    manifest = {
+        "curate": versions(),
+        "command": shlex.join(command) if command else None,
+        "method": {"name": chosen.name, "settings": chosen.model_dump(mode="json"), "paper": chosen.paper},
+        "budget": str(parsed),
+        "seed": seed,
+        "fill": fill,
+        "model": {"name": spec.name, "fingerprint": engine.model_hash(spec)},
+        "scorer_model": {"name": (scorer or spec).name, "fingerprint": engine.model_hash(scorer or spec)},
+        "pool": {"files": list(report.files), "fingerprint": prepared.rows.fingerprint, "shapes": report.shapes},
+        "encoding": engine.encoding_spec(spec),
+        "recipe": prepared.data.recipe.model_dump(mode="json"),
+        "counts": summary,
+        "stages": [vars(stage) for stage in engine.stages],
+        "notes": engine.notes,
+    }
+    all_scores = pl.DataFrame(
+        {
+            "row_id": prepared.pool.row_ids,
+            "score": pl.Series(scores.values).fill_nan(None),
+            "null_reason": pl.Series(scores.reasons.tolist(), dtype=pl.String),
+        }
+    )
+    return Selection(frame, all_scores, prepared.pool, picks.index, summary, manifest, prepared.unusable)
+
+
+def _picks_frame(prepared: Prepared, scores: RowScore, picks: Picks) -> pl.DataFrame:
+    ids = prepared.pool.row_ids
+    return pl.DataFrame(
+        {
+            "row_id": pl.Series([ids[i] for i in picks.index], dtype=pl.String),
+            "rank": pl.Series(np.arange(1, len(picks) + 1), dtype=pl.Int64),
+            "score": pl.Series(scores.values[picks.index], dtype=pl.Float64).fill_nan(None),
+            "gain": pl.Series(picks.gain, dtype=pl.Float64).fill_nan(None),
+            "stratum": pl.Series(picks.stratum, dtype=pl.String),
+            "reason": pl.Series(picks.reason, dtype=pl.String),
+        }
+    )
+
+
+def _filled(picks: Picks, prepared: Prepared, budget: Budget, rng: np.random.Generator) -> Picks:
+    limit = budget.limit(prepared.table["tokens"].to_numpy())
+    left = np.setdiff1d(np.arange(len(prepared.pool)), picks.index)
+    order = rng.permutation(left)
+    room = limit.capacity - limit.costs[picks.index].sum()
+    extra = order[: int(np.searchsorted(np.cumsum(limit.costs[order]), room, side="right"))]
+    return Picks(
+        np.concatenate([picks.index, extra]),
+        np.concatenate([picks.gain, np.full(len(extra), np.nan)]),
+        [*picks.stratum, *[None] * len(extra)],
+        [*picks.reason, *["filled at random"] * len(extra)],
+        picks.nulls,
+        picks.shortfall,
+    )

@@ -1,0 +1,75 @@
+"""What every selector returns, and the rules that they share."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curate.budget import Limit
+
+
+@dataclass(frozen=True, eq=False)
+class Picks:
+    """The rows a selector chose, best first. All fields but the last two have one entry per pick.
+
+    `index`: int64 [k], positions in the pool, each at most once.
+    `gain`: float64 [k], the score for top-k, the marginal gain for a greedy rule; NaN where it has no meaning.
+    `stratum`: the group a pick came from, None where there are no groups (or the row belongs to none).
+    `reason`: why, for a person to read.
+    `nulls`: how many rows were left out because their score is null.
+    `shortfall`: one sentence when fewer rows than the budget allows were left, else None.
+    """
+
+    index: NDArray[np.int64]
+    gain: NDArray[np.float64]
+    stratum: list[str | None]
+    reason: list[str]
+    nulls: int
+    shortfall: str | None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "index", np.asarray(self.index, dtype=np.int64))
+        object.__setattr__(self, "gain", np.asarray(self.gain, dtype=np.float64))
+        k = self.index.size
+        if self.index.shape != (k,) or self.gain.shape != (k,) or len(self.stratum) != k or len(self.reason) != k:
+            raise ValueError("index, gain, stratum and reason must have one entry per pick")
+
+    def __len__(self) -> int:
+        return int(self.index.size)
+
+
+def scores(values: object, limit: Limit) -> NDArray[np.float64]:
+    """`values` as float64 [n], NaN for null; ValueError unless it has one number per cost."""
+    array = np.asarray(values, dtype=np.float64)
+    if array.shape != limit.costs.shape:
+        raise ValueError(f"{array.shape} scores for {limit.costs.size} costs")
+    return array
+
+
+def prefix(order: NDArray[np.int64], limit: Limit) -> NDArray[np.int64]:
+    """The rows of `order` (positions, best first) up to the one that would exceed the capacity.
+
+    It stops there instead of trying later, cheaper rows, so that a smaller budget gives a prefix of a larger one.
+    """
+    if limit.capacity == 0:
+        return order[:0]
+    spent = np.cumsum(limit.costs[order])
+    return order[: int(np.searchsorted(spent, limit.capacity, side="right"))]
+
+
+def shortfall(picked: NDArray[np.int64], eligible: NDArray[np.int64], limit: Limit) -> str | None:
+    """Say that the rows ran out before the budget did, or that the budget is too small for even one row."""
+    if limit.capacity == 0:
+        return None
+    if picked.size < eligible.size:
+        if picked.size:
+            return None
+        first = limit.costs[eligible[0]]
+        return f"The first row needs {first:,.0f} {limit.unit}, more than the budget of {limit.capacity:,.0f}."
+    held = float(limit.costs[eligible].sum())
+    if held >= limit.capacity:
+        return None
+    rows = f"{eligible.size:,} of {limit.costs.size:,} rows could be used"
+    if limit.unit == "rows":
+        return f"The budget allows {limit.capacity:,.0f} rows, but only {rows}."
+    return f"The budget allows {limit.capacity:,.0f} {limit.unit}, but only {rows}, and they hold {held:,.0f}."

@@ -1,0 +1,42 @@
+"""The rows whose score is closest in rank to a quantile: the middle of the pool, or either end."""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from curate.budget import Limit
+from curate.selectors.picks import Picks, prefix, scores, shortfall
+
+
+def window(values: ArrayLike, limit: Limit, *, center: float = 0.5) -> Picks:
+    """Take rows by distance in rank from the quantile `center`, closest first, until the budget is spent.
+
+    `values`: float [n], in any unit; NaN is null and left out. `center`: 0.5 is the median, 0 the lowest score, 1 the
+    highest. Among m rows with a score the ranks run from 0 to m - 1, equal scores share their mean rank, and the
+    quantile stands at center x (m - 1). Ties go to the lower index, so that `center` 1 is top-k and 0 bottom-k.
+    `gain` is the score. Raises ValueError for a center outside [0, 1], or unless there is one value per cost.
+    """
+    if not 0 <= center <= 1:
+        raise ValueError(f"center must lie between 0 and 1, not {center}")
+    values = scores(values, limit)
+    eligible = np.flatnonzero(~np.isnan(values))
+    rank = mean_rank(values[eligible])
+    distance = np.round(np.abs(rank - center * (eligible.size - 1)), 6)  # the float noise of center x m is no order
+    nearest = np.argsort(distance, kind="stable")
+    order = eligible[nearest]
+    picked = prefix(order, limit)
+    quantile = rank[nearest[: picked.size]] / max(eligible.size - 1, 1)
+    return Picks(
+        index=picked,
+        gain=values[picked],
+        stratum=[None] * picked.size,
+        reason=[f"score at quantile {q:.4g}, wanted near {center:g}" for q in quantile],
+        nulls=values.size - eligible.size,
+        shortfall=shortfall(picked, order, limit),
+    )
+
+
+def mean_rank(values: np.ndarray) -> np.ndarray:
+    """float64 [n]: ranks from 0, equal values sharing their mean. (scipy's rankdata takes a second to import.)"""
+    _, which, count = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(count)
+    return (last - (count + 1) / 2)[which]

@@ -1,0 +1,45 @@
+"""What a method makes of what it saw. A score that could not be computed is null with a reason, never 0."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class RowScore:
+    """One number per row. values float64 [n], NaN where null; reasons object [n], the reason where null, else None."""
+
+    values: np.ndarray
+    reasons: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.values.shape != self.reasons.shape:
+            raise ValueError("values and reasons must have the same shape")
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def is_null(self) -> np.ndarray:
+        """bool [n]."""
+        return np.isnan(self.values)
+
+    @classmethod
+    def of(cls, values: np.ndarray, *parents: "RowScore") -> "RowScore":
+        """A score computed from others: null where a parent is null (its reason is kept) or the value is not finite."""
+        values = np.asarray(values, dtype=np.float64).copy()
+        reasons = np.full(len(values), None, dtype=object)
+        for parent in parents:
+            fresh = parent.is_null & (reasons == None)  # noqa: E711 (elementwise)
+            reasons[fresh] = parent.reasons[fresh]
+        broken = ~np.isfinite(values) & (reasons == None)  # noqa: E711
+        reasons[broken] = "not a finite number"
+        values[reasons != None] = np.nan  # noqa: E711
+        return cls(values, reasons)
+
+    def null(self, where: np.ndarray, reason: str) -> "RowScore":
+        """The same score with null, for this reason, where the mask is True and it was not null already."""
+        fresh = where & ~self.is_null
+        values, reasons = self.values.copy(), self.reasons.copy()
+        values[fresh], reasons[fresh] = np.nan, reason
+        return RowScore(values, reasons)

@@ -1,0 +1,1 @@
+"""Fine-tuning: what to train with, in which batches, and the trainer itself."""

@@ -1,0 +1,437 @@
+"""Fine-tuning a causal language model on encoded conversations: read from top to bottom.
+
+`train` plans the batches, puts adapters on the model, and hands both to transformers' Trainer. What is ours: which rows
+make a batch, the loss, the learning rate, and checkpoints without pickle. What is theirs: the loop, mixed precision,
+gradient clipping and accumulation, several GPUs (torchrun), trackers.
+"""
+
+import contextlib
+import hashlib
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader, Dataset
+from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
+
+from curate.errors import CurateError, InputError
+from curate.lm.encodings import Encodings
+from curate.training.batches import micro_batches, plan_batches
+from curate.training.checkpoints import prepare_output, read_state, write_model, write_state
+from curate.training.config import TRAIN_VERSION, TrainConfig, learning_rate_factor, steps_to_save, training_flops
+from curate.training.quiet import private_randomness, quiet
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+IGNORED = -100  # the label of a token that does not count in the loss
+# Where the number of micro-batches is ours to choose: padding that is put up with, as a share of the real tokens.
+# A CPU's time goes by the token, while a GPU would rather have fewer and larger micro-batches.
+PADDING_LIMIT = {"cpu": 0.1, "gpu": 0.5}
+
+
+@dataclass
+class TrainResult:
+    """A trained model and what it took.
+
+    model          the model that was passed in, now trained; with adapters it is wrapped in a PeftModel
+    steps          optimizer steps of the whole run, those before a resume included
+    epochs         rows drawn / rows
+    tokens         processed non-padding tokens; loss_tokens those of them that counted in the loss
+    seconds        wall time of the steps (after a resume: of those since)
+    flops          see `training_flops`
+    learning_rate  the peak
+    losses         mean loss of each step in nats per token, NaN where a batch had no token to learn from
+    checkpoints    model folders, in the order of their steps
+    """
+
+    model: Any
+    tokenizer: "PreTrainedTokenizerBase | None"
+    steps: int
+    epochs: float
+    tokens: int
+    loss_tokens: int
+    seconds: float
+    flops: float
+    learning_rate: float
+    losses: list[float]
+    checkpoints: list[Path] = field(default_factory=list)
+
+    def merged(self) -> Any:
+        """The model with its adapters merged into its weights; from then on `model` is the merged one."""
+        if isinstance(self.model, PeftModel):
+            self.model = self.model.merge_and_unload()
+        return self.model
+
+
+def train(
+    model: Any,
+    tokenizer: "PreTrainedTokenizerBase | None",
+    encodings: Encodings,
+    config: TrainConfig,
+    *,
+    weights: Sequence[np.ndarray] | None = None,
+    output: str | Path | None = None,
+    resume: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> TrainResult:
+    """Fine-tune `model` (a loaded AutoModelForCausalLM) in place, on the device where it is.
+
+    tokenizer  written beside the weights of checkpoints; its padding token fills batches (0 without one).
+    weights    per row float [T_i], how much each token counts in the loss (>= 0; 0 leaves it out); by default 1.
+    output     folder for checkpoints and for states to resume from; not needed without either.
+    resume     continue from the last state in `output`, or begin anew where there is none; `model` is the same
+               untrained model as the first time.
+    progress   called with (steps done, steps in all) after each step.
+
+    The loss of a step is the weighted mean over the reply tokens of its whole batch, sum(w * nll) / sum(w) in float32,
+    however the batch is cut into micro-batches or spread over processes. On the CPU, with the same number of threads,
+    the same seed gives the same weights bit for bit, resumed or not. Global random generators are left as they were.
+
+    Raises InputError when the input does not fit together, CurateError when loss or weights stop being finite numbers.
+    """
+    if isinstance(model, PeftModel):
+        raise InputError("the model carries adapters already; merge them first")
+    if config.dtype == "float16" and model.device.type == "cpu":
+        raise InputError("dtype: float16 needs a GPU to train on")
+    token_weights = _token_weights(encodings, weights)
+    batches = plan_batches(encodings.lengths, config, np.random.default_rng(config.seed))
+    folder = None if output is None else Path(output)
+    run = _Run(config, tokenizer, folder, len(batches), _fingerprint(config, encodings, token_weights), progress)
+    state = run.prepare(resume)
+
+    with quiet(), private_randomness(config.seed), tempfile.TemporaryDirectory() as scratch:
+        arguments = _arguments(config, model.device.type, str(folder or scratch))
+        model = _prepare_model(model, config)
+        optimizer = _optimizer(model, config)
+        if state is not None:
+            run.done, run.losses = read_state(state, model, optimizer)
+        started = time.perf_counter()
+        if run.done < run.steps:
+            limit = PADDING_LIMIT["cpu" if arguments.use_cpu else "gpu"]
+            parts = micro_batches(encodings.lengths, batches, config.gradient_accumulation, arguments.world_size, limit)
+            arguments.max_steps = run.steps - run.done
+            arguments.gradient_accumulation_steps = len(parts[0]) // arguments.world_size
+            padding = getattr(tokenizer, "pad_token_id", None) or 0
+            _Trainer(
+                run,
+                model=model,
+                args=arguments,
+                train_dataset=_MicroBatches(encodings, token_weights, parts[run.done :], padding),
+                optimizers=(optimizer, _scheduler(optimizer, run)),
+            ).train()
+        seconds = time.perf_counter() - started
+        if config.gradient_checkpointing:
+            model.gradient_checkpointing_disable()
+    if not all(bool(torch.isfinite(weight).all()) for weight in model.parameters() if weight.requires_grad):
+        raise CurateError(f"the weights are not finite numbers after step {run.steps}; try a smaller learning_rate")
+
+    model.eval()
+    drawn = np.concatenate(batches)
+    tokens = int(encodings.lengths[drawn].sum())
+    return TrainResult(
+        model=model,
+        tokenizer=tokenizer,
+        steps=run.steps,
+        epochs=len(drawn) / len(encodings),
+        tokens=tokens,
+        loss_tokens=int(np.array([np.count_nonzero(row) for row in token_weights])[drawn].sum()),
+        seconds=seconds,
+        flops=_flops(model, config, tokens),
+        learning_rate=config.peak_learning_rate(_width(model)),
+        losses=run.losses,
+        checkpoints=[run.checkpoint(step) for step in run.saves],
+    )
+
+
+def save_model(
+    trained: "TrainResult | torch.nn.Module", folder: str | Path, tokenizer: "PreTrainedTokenizerBase | None" = None
+) -> None:
+    """Write a model folder that AutoModelForCausalLM loads: safetensors, adapters merged, and the tokenizer.
+
+    The model itself stays as it is. The folder appears whole or not at all; InputError when it is there and not empty.
+    """
+    if isinstance(trained, TrainResult):
+        write_model(trained.model, Path(folder), tokenizer or trained.tokenizer)
+    else:
+        write_model(trained, Path(folder), tokenizer)
+
+
+# ---- the data: rows to padded tensors
+
+
+def _token_weights(encodings: Encodings, weights: Sequence[np.ndarray] | None) -> list[np.ndarray]:
+    """float32 [T_i] per row: the weight of each token's loss, 0 outside replies and where nothing predicts it."""
+    if weights is not None and len(weights) != len(encodings):
+        raise InputError(f"weights: {len(weights)} rows of weights for {len(encodings)} rows")
+    result = []
+    for i, mask in enumerate(encodings.loss_mask):
+        row = mask.astype(np.float32)
+        if weights is not None:
+            given = np.asarray(weights[i], dtype=np.float32)
+            if given.shape != row.shape or not np.isfinite(given).all() or (given < 0).any():
+                raise InputError(f"weights: row {encodings.row_ids[i]} needs {len(row)} finite numbers, none negative")
+            row *= given
+        row[:1] = 0  # no token comes before the first one
+        result.append(row)
+    return result
+
+
+class _MicroBatches(Dataset):
+    """The micro-batches of all batches one after the other, as tensors padded on the right.
+
+    parts[b] are the rows of each micro-batch of batch b; every batch has as many.
+    """
+
+    def __init__(self, encodings: Encodings, weights: list[np.ndarray], parts: list[list[np.ndarray]], padding: int):
+        self.encodings, self.weights, self.parts, self.padding = encodings, weights, parts, padding
+        self.weight = np.array([row.sum(dtype=np.float64) for row in weights])
+
+    def __len__(self) -> int:
+        return len(self.parts) * len(self.parts[0])
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        batch = self.parts[index // len(self.parts[0])]
+        rows = batch[index % len(batch)]
+        # A micro-batch without rows still goes through the model, as one token that nothing is learned from:
+        # with several processes each of them has to take part in every step.
+        shape = max(1, len(rows)), max((len(self.weights[row]) for row in rows), default=1)
+        ids, labels = np.full(shape, self.padding, np.int64), np.full(shape, IGNORED, np.int64)
+        real, weights = np.zeros(shape, np.int64), np.zeros(shape, np.float32)
+        real[:, 0] = 1
+        for i, row in enumerate(rows):
+            n = len(self.weights[row])
+            ids[i, :n], real[i, :n], weights[i, :n] = self.encodings.input_ids[row], 1, self.weights[row]
+            labels[i, :n] = np.where(self.weights[row] > 0, self.encodings.input_ids[row], IGNORED)
+        tensors = {"input_ids": ids, "attention_mask": real, "labels": labels, "weights": weights}
+        total = float(sum(self.weight[rows].sum() for rows in batch))
+        return {**{name: torch.from_numpy(array) for name, array in tensors.items()}, "batch_weight": total}
+
+
+def _only(items: list[dict[str, Any]]) -> dict[str, Any]:
+    return items[0]
+
+
+# ---- the model and how it learns
+
+
+def _prepare_model(model: Any, config: TrainConfig) -> Any:
+    """The model in its training dtype, with adapters if asked for, and gradients where it is to learn."""
+    # A frozen base may be in half precision (adapters stay in float32); weights that learn are always float32.
+    model.to(getattr(torch, config.dtype) if config.adapter == "lora" else torch.float32)
+    if config.adapter == "lora":
+        targets = config.target_modules
+        adapters = LoraConfig(
+            r=config.lora_r,
+            lora_alpha=config.lora_alpha,  # type: ignore[arg-type]
+            lora_dropout=config.lora_dropout,
+            use_rslora=config.lora_variant == "rslora",
+            use_dora=config.lora_variant == "dora",
+            target_modules=targets if isinstance(targets, str) else list(targets),
+            task_type="CAUSAL_LM",
+        )
+        try:
+            model = get_peft_model(model, adapters)
+        except ValueError as error:
+            raise InputError(f"target_modules: {str(error).splitlines()[0]}") from error
+    else:
+        model.requires_grad_(True)
+    if config.gradient_checkpointing:
+        getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)({"use_reentrant": False})
+    return model
+
+
+def _width(model: Any) -> int:
+    return int(model.get_input_embeddings().weight.shape[1])
+
+
+def _optimizer(model: Any, config: TrainConfig) -> torch.optim.Optimizer:
+    """AdamW; weight decay on matrices only."""
+    peak = config.peak_learning_rate(_width(model))
+    learned = [weight for weight in model.parameters() if weight.requires_grad]
+    groups = [
+        {"params": [weight for weight in learned if weight.ndim >= 2], "weight_decay": config.weight_decay},
+        {"params": [weight for weight in learned if weight.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=peak)
+
+
+def _scheduler(optimizer: torch.optim.Optimizer, run: "_Run") -> torch.optim.lr_scheduler.LRScheduler:
+    config, done, steps = run.config, run.done, run.steps
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(config, done + step, steps))
+
+
+def _arguments(config: TrainConfig, device: str, folder: str) -> TrainingArguments:
+    arguments = TrainingArguments(
+        output_dir=folder,
+        per_device_train_batch_size=1,  # an item of the dataset is a whole micro-batch
+        max_grad_norm=config.max_grad_norm,
+        seed=config.seed,
+        bf16=config.dtype == "bfloat16",
+        fp16=config.dtype == "float16",
+        use_cpu=device == "cpu",
+        report_to=config.report_to,
+        logging_strategy="no" if config.report_to == "none" else "steps",
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        save_strategy="no",
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        log_level="error",
+    )
+    # Several GPUs seen by one process would make the Trainer copy the model to all of them and cut our batches up.
+    arguments._n_gpu = min(1, arguments.n_gpu)
+    return arguments
+
+
+class _Trainer(Trainer):
+    """transformers' Trainer with our batches in our order, and our loss."""
+
+    def __init__(self, run: "_Run", model: Any, **arguments: Any):
+        use_cache = model.config.use_cache
+        super().__init__(model=model, **arguments)
+        model.config.use_cache = use_cache  # off in our forward pass, but the model that is saved may use it
+        self.step_loss = torch.zeros((), device=self.args.device)
+        # The loss is divided by the weight of the whole batch already.
+        self.loss_is_scaled_for_ga = self.model_accepts_loss_kwargs = True
+        self.run = run
+        self.remove_callback(PrinterCallback)
+        self.remove_callback(ProgressCallback)
+        self.add_callback(_Steps(self))
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Our micro-batches one after the other; with several processes each takes its share of every batch."""
+        data: Any = self.train_dataset
+        return self.accelerator.prepare(DataLoader(data, batch_size=1, shuffle=False, collate_fn=_only))
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+        """Gradients of one micro-batch; none at all where its batch has nothing to learn, so AdamW stands still."""
+        if inputs["batch_weight"] == 0:
+            self.step_loss += float("nan")
+            return torch.zeros_like(self.step_loss)
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        if not torch.isfinite(loss):
+            step = self.run.done + 1
+            raise CurateError(f"the loss is not a finite number at step {step}; try a smaller learning_rate")
+        self.step_loss += loss
+        return loss
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """sum(w * nll) over the micro-batch / sum(w) over the batch: a micro-batch's share of the batch's mean loss."""
+        labels, weights = inputs["labels"][:, 1:], inputs["weights"][:, 1:]
+        learned = labels != IGNORED
+        with _head_sees(self.accelerator.unwrap_model(model), learned):
+            output = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
+        losses = cross_entropy(output.logits[0].float(), labels[learned], reduction="none") * weights[learned]
+        # Gradients are averaged over processes, but the shares of a batch add up.
+        loss = losses.sum() / inputs["batch_weight"] * self.accelerator.num_processes
+        return (loss, output) if return_outputs else loss
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Not counted here: `training_flops` knows what is trained."""
+        return 0
+
+
+@contextlib.contextmanager
+def _head_sees(model: Any, learned: torch.Tensor) -> Iterator[None]:
+    """Within it the output head gets only the states before a token to learn: logits are [1, learned, vocabulary].
+
+    learned bool [B, T - 1], for the tokens from the second on. For a small model the head is most of the work, and for
+    a large vocabulary the logits are most of the memory. A hook on the head, rather than a call of its own, so that
+    whatever the model does with its logits afterwards (scaling, soft-capping) is still done.
+    """
+    head = model.get_output_embeddings()
+    hook = head.register_forward_pre_hook(lambda _, states: (states[0][:, :-1][learned][None],))
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+class _Steps(TrainerCallback):
+    """Around each step: seed it, note its loss, write what is due, report progress."""
+
+    def __init__(self, trainer: _Trainer):
+        self.trainer, self.run = trainer, trainer.run
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+        # Dropout depends on seed and step alone, so that a resumed run needs no generator's state.
+        sequence = np.random.SeedSequence([args.seed, self.run.done, args.process_index])
+        torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+        loss = self.trainer.accelerator.reduce(self.trainer.step_loss, "mean")
+        self.trainer.step_loss = torch.zeros_like(loss)
+        model, optimizer = self.trainer.model, self.trainer.optimizer
+        self.run.finish_step(float(loss), model, optimizer, main=state.is_world_process_zero)
+
+
+@dataclass
+class _Run:
+    """One training run: how far it is, and what it leaves on disk."""
+
+    config: TrainConfig
+    tokenizer: "PreTrainedTokenizerBase | None"
+    output: Path | None
+    steps: int
+    fingerprint: str
+    progress: Callable[[int, int], None] | None
+    done: int = 0
+    losses: list[float] = field(default_factory=list)
+    saves: list[int] = field(default_factory=list)
+
+    def prepare(self, resume: bool) -> Path | None:
+        """Check settings against the plan and the output folder; the state to resume from, if there is one."""
+        try:
+            self.saves = steps_to_save(self.config, self.steps)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        needed = bool(self.saves) or self.config.checkpoint_steps is not None
+        return prepare_output(self.output, needed=needed, resume=resume, fingerprint=self.fingerprint)
+
+    def checkpoint(self, step: int) -> Path:
+        assert self.output is not None  # `prepare` has seen to it
+        return self.output / f"checkpoint-{step}"
+
+    def finish_step(self, loss: float, model: Any, optimizer: Any, *, main: bool) -> None:
+        """Count a step; on the main process write what is due after it."""
+        self.done += 1
+        self.losses.append(loss)
+        if not main:
+            return
+        if self.done in self.saves:
+            write_model(model, self.checkpoint(self.done), self.tokenizer)
+        every = self.config.checkpoint_steps
+        if every is not None and self.output is not None and (self.done % every == 0 or self.done == self.steps):
+            write_state(self.output, self.done, self.fingerprint, model, optimizer, self.losses)
+        if self.progress is not None:
+            self.progress(self.done, self.steps)
+
+
+# ---- what identifies a run, and what it costs
+
+
+def _fingerprint(config: TrainConfig, encodings: Encodings, weights: list[np.ndarray]) -> str:
+    digest = hashlib.sha256(f"{TRAIN_VERSION}".encode())
+    digest.update(config.model_dump_json(exclude={"checkpoint_steps", "report_to"}).encode())
+    for ids, weight in zip(encodings.input_ids, weights, strict=True):
+        digest.update(len(ids).to_bytes(8, "little") + np.asarray(ids, np.int32).tobytes() + weight.tobytes())
+    return digest.hexdigest()[:32]
+
+
+def _flops(model: Any, config: TrainConfig, tokens: int) -> float:
+    """`training_flops` of the model; an input embedding that is not also the output head only looks up."""
+    embedding, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+    multiplied = [weight for weight in model.parameters() if weight is not embedding or embedding is head]
+    trainable = sum(weight.numel() for weight in multiplied if weight.requires_grad)
+    frozen = sum(weight.numel() for weight in multiplied if not weight.requires_grad)
+    return training_flops(trainable, frozen, tokens, gradient_checkpointing=config.gradient_checkpointing)

@@ -1,0 +1,87 @@
+"""Fine-tune a model on a pool, and evaluate a model: the library's functions behind `curate train` and `curate evaluate`."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from curate.comparison.statistics import weights_by_source
+from curate.engine import Engine, training_account
+from curate.evaluation.tasks import EvalResult, Task, evaluate as evaluate_task
+from curate.files import output_folder
+from curate.lm.models import ModelSpec, load_model, resolve_device
+from curate.selection import PoolLike, as_model, as_pool, as_tasks
+from curate.training.config import TrainConfig
+from curate.versions import versions
+
+
+def train(
+    pool: PoolLike,
+    *,
+    out: str | Path,
+    model: str | Path | ModelSpec | None = None,
+    recipe: TrainConfig | None = None,
+    engine: Engine | None = None,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Fine-tune a model on every row of a pool and write it to `out` as a folder that transformers loads.
+
+    Returns tokens, loss_tokens, epochs, steps, seconds, flops, rows, first_loss and last_loss (nats per token).
+    Raises InputError for a pool, model or recipe at fault.
+    """
+    from curate.training.trainer import save_model
+
+    engine, spec, config = engine or Engine(), as_model(model), recipe or TrainConfig()
+    with output_folder(out, overwrite=overwrite) as folder:
+        usable, rows, failed = engine.add("pool", as_pool(pool), spec)
+        result = engine.train(spec, engine.encodings(spec, rows), config, f"train {spec.label} on {len(usable):,} rows")
+        save_model(result, folder / "model", engine.tokenizer(spec))
+        account = {
+            **training_account(result),
+            "rows": len(usable),
+            "rows_unusable": len(failed),
+            "first_loss": result.losses[0],
+            "last_loss": result.losses[-1],
+        }
+        kept = {"model": spec.name, "recipe": config.model_dump(mode="json"), "pool": usable.fingerprint, **account}
+        (folder / "training.json").write_text(json.dumps({**kept, "versions": versions()}, indent=1) + "\n")
+        for file in (folder / "model").iterdir():
+            file.rename(folder / file.name)
+        (folder / "model").rmdir()
+    return account
+
+
+def evaluate(
+    evals: Mapping[str, PoolLike] | PoolLike | Sequence[Task],
+    *,
+    model: str | Path | ModelSpec | None = None,
+    engine: Engine | None = None,
+) -> pl.DataFrame:
+    """A model's metric on held-out conversations: task, metric, source (null for the mean over sources), value, items.
+
+    Response loss is the token-weighted mean in nats per reply token; exact match a share of 1.
+    """
+    engine, spec = engine or Engine(), as_model(model)
+    network = load_model(spec.folder(), device=resolve_device(engine.device), dtype="float32")
+    lines: list[dict[str, Any]] = []
+    for task in as_tasks(evals):
+        usable, rows, _ = engine.add(f"eval {task.name}", task.pool, spec)
+        task = Task(task.name, usable, task.metric)
+        lines += _by_source(evaluate_task(network, engine.tokenizer(spec), task, engine.encodings(spec, rows)))
+    schema = {"task": pl.String, "metric": pl.String, "source": pl.String, "value": pl.Float64, "items": pl.Int64}
+    return pl.DataFrame(lines, schema=schema)
+
+
+def _by_source(result: EvalResult) -> list[dict[str, Any]]:
+    values, weights = np.asarray(result.values, dtype=np.float64), np.asarray(result.weights, dtype=np.float64)
+    sources = np.array([source or "" for source in result.sources], dtype=object)
+    whole = float(values @ weights_by_source(weights, sources))
+    lines = [{"task": result.task, "metric": result.metric, "source": None, "value": whole, "items": len(values)}]
+    for source in sorted(set(sources)):
+        here = sources == source
+        value = float(np.average(values[here], weights=weights[here]))
+        lines.append({"task": result.task, "metric": result.metric, "source": source, "value": value, "items": int(here.sum())})
+    return lines

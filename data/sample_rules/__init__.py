@@ -1,0 +1,1 @@
+"""The rules that the sample pool is generated from: words, skills, defects and tables."""

@@ -1,0 +1,37 @@
+"""Jobs as Prefect tasks: one coarse task per pass, fit, selection and arm."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from curate.errors import CurateError
+from curate.jobs import Job
+
+
+def _can_heal(_task: Any, _run: Any, state: Any) -> bool:
+    """Retry what may pass by itself (a full disk, a lost file system); never what the user has to put right."""
+    return not isinstance(state.result(raise_on_failure=False), (CurateError, TypeError, ValueError, KeyError))
+
+
+# The store is the only cache; results stay in this process.
+@task(
+    name="job",
+    task_run_name="{name}",
+    retries=2,
+    retry_delay_seconds=[2, 10],
+    retry_condition_fn=_can_heal,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+def run_job(name: str, job: Job) -> Any:
+    """Run one job."""
+    return job.run()
+
+
+class PrefectExecutor:
+    """Runs jobs one after the other as tasks of the flow around it: one device, one job at a time."""
+
+    def run(self, jobs: Sequence[Job]) -> list[Any]:
+        return [run_job.with_options(name=job.kind)(job.name, job) for job in jobs]

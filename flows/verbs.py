@@ -1,0 +1,58 @@
+"""A flow for each verb that does long work. The library's function does it; its jobs become the flow's tasks."""
+
+from collections.abc import Callable
+from typing import Any
+
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+
+import curate
+from curate.comparison.verdict import table_row
+from flows.executor import PrefectExecutor
+
+Options = dict[str, Any]
+
+
+def _engine(options: Options) -> curate.Engine:
+    return curate.Engine(**{**options, "store": curate.Store(options.get("store"))}, executor=PrefectExecutor())
+
+
+@flow(name="score", flow_run_name="score the pool", validate_parameters=False, persist_result=False)
+def score(engine: Options, arguments: Options) -> Any:
+    """`curate.score` with its jobs as tasks."""
+    return curate.score(engine=_engine(engine), **arguments)
+
+
+@flow(name="select", flow_run_name="select from the pool", validate_parameters=False, persist_result=False)
+def select(engine: Options, arguments: Options) -> Any:
+    """`curate.select` with its jobs as tasks; what was picked as an artifact."""
+    selection = curate.select(engine=_engine(engine), **arguments)
+    create_table_artifact(
+        table=[{"what": key, "value": str(value)} for key, value in selection.summary.items()],
+        key="selection",
+        description=f"{selection.summary['method']} at {selection.summary['budget']}",
+    )
+    return selection
+
+
+@flow(name="compare", flow_run_name="compare selections", validate_parameters=False, persist_result=False)
+def compare(engine: Options, arguments: Options) -> Any:
+    """`curate.compare` with its jobs as tasks; the verdict as artifacts."""
+    verdict = curate.compare(engine=_engine(engine), **arguments)
+    create_table_artifact(table=[table_row(arm) for arm in verdict.arms], key="verdict-table", description=verdict.headline)
+    create_markdown_artifact(markdown=verdict.to_markdown(), key="verdict", description=verdict.headline)
+    return verdict
+
+
+@flow(name="recipe", flow_run_name="run a recipe", validate_parameters=False, persist_result=False)
+def run_recipe(engine: Options, arguments: Options) -> Any:
+    """`curate.run_recipe` with its jobs as tasks."""
+    return curate.run_recipe(engine=_engine(engine), **arguments)
+
+
+FLOWS: dict[str, Callable[[Options, Options], Any]] = {
+    "score": score,
+    "select": select,
+    "compare": compare,
+    "run_recipe": run_recipe,
+}

@@ -1,0 +1,53 @@
+"""LoBaSS, later DavIR: keep what the base model can learn."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from curate.method import Cost, Data, Method
+from curate.requests import Fit, Observe, Request
+from curate.signals import RowScore
+
+
+class LoBaSS(Method):
+    """Keep the rows whose loss drops most, relative to where it began, when the model is fine-tuned on the whole pool.
+
+    Score 1 - loss_reference / loss_base, unitless, at most 1; higher is more learnable, below 0 the loss grew. The
+    reference is the base model after the final run's own recipe over the whole pool. Source: arXiv 2310.13008.
+    """
+
+    name: ClassVar[str] = "lobass"
+    paper: ClassVar[str] = "2310.13008"
+    cost: ClassVar[Cost] = "training"
+
+    epochs: float = Field(1.0, gt=0, description="passes over the pool that the reference is trained for")
+    min_base_loss: float = Field(1e-3, ge=0, description="nats per token; below it the ratio is noise and null")
+    min_response_tokens: int = Field(1, ge=1, description="rows with fewer reply tokens are null")
+    exclude_unlearnable: bool = Field(False, description="leave out rows whose loss did not drop")
+
+    def _base(self, data: Data) -> Observe:
+        return Observe(data.model, data.pool, "mean_loss")
+
+    def _reference(self, data: Data) -> Observe:
+        return Observe(Fit(data.model, data.pool, data.recipe.trained_for(self.epochs, data.seed)), data.pool, "mean_loss")
+
+    def _length(self, data: Data) -> Observe:
+        return Observe(data.model, data.pool, "response_tokens")
+
+    def requests(self, data: Data, seen: Mapping[Request, Any]) -> list[Request]:
+        """One fit on the pool, and the mean loss of each row under the base model and under the fit."""
+        return [self._base(data), self._reference(data), self._length(data)]
+
+    def signal(self, data: Data, seen: Mapping[Request, Any], rng: np.random.Generator) -> RowScore:
+        """Relative loss drop [n], unitless."""
+        base, reference, length = seen[self._base(data)], seen[self._reference(data)], seen[self._length(data)]
+        small = base.values < max(self.min_base_loss, np.finfo(np.float64).tiny)
+        ratio = np.divide(reference.values, base.values, out=np.full(len(base), np.nan), where=~small)
+        score = RowScore.of(np.where(small, 0.0, 1 - ratio), base, reference)
+        score = score.null(small, f"the base loss is below {self.min_base_loss:g}")
+        score = score.null(length.values < self.min_response_tokens, f"fewer than {self.min_response_tokens} reply tokens")
+        if self.exclude_unlearnable:
+            score = score.null(score.values <= 0, "the loss did not drop")
+        return score

@@ -1,0 +1,107 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from curate.errors import InputError
+from curate.lm.generate import encode_prompts, generate, generate_ids, stop_ids
+from curate.lm.models import load_model, load_tokenizer
+
+MODEL = Path(__file__).parents[2] / "data" / "models" / "base-4m"
+needs_model = pytest.mark.skipif(not MODEL.is_dir(), reason="the embedded base model is missing")
+QUESTIONS = ["Hello!", "What is 2 + 3?", "Tell me about the old house by the sea, and who lived there.", "Why?"]
+
+
+@pytest.fixture(scope="module")
+def base():
+    torch.set_num_threads(1)
+    return load_model(MODEL, device="cpu", dtype="float32"), load_tokenizer(MODEL)
+
+
+@pytest.fixture
+def tiny():
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    return LlamaForCausalLM(LlamaConfig(vocab_size=64, initializer_range=0.3, **sizes)).eval()
+
+
+def prompts():
+    return [[{"role": "user", "content": question}] for question in QUESTIONS]
+
+
+def ask(base, prompts, **settings):
+    model, tokenizer = base
+    return generate(model, tokenizer, prompts, **settings)
+
+
+@needs_model
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_reply_does_not_depend_on_its_batch(base, temperature):
+    settings = {"max_new_tokens": 12, "temperature": temperature, "seed": 3}
+    together = ask(base, prompts(), batch_tokens=10_000, **settings)
+    apart = ask(base, prompts(), batch_tokens=1, **settings)
+    assert together == apart
+    assert len(set(together)) > 1
+    if temperature == 0:
+        assert [ask(base, [prompt], **settings)[0] for prompt in prompts()] == together
+
+
+@needs_model
+def test_draws_follow_the_seed(base):
+    one, same, other = (ask(base, prompts()[:2], max_new_tokens=10, temperature=1.0, seed=seed) for seed in (0, 0, 1))
+    assert one == same != other
+
+
+@needs_model
+def test_greedy_is_the_models_own(base):
+    """Against the definition: the likeliest token, again and again, without a cache and without padding."""
+    model, tokenizer = base
+    ids = encode_prompts(tokenizer, prompts()[:1])[0]
+    grown = torch.tensor(ids[None])
+    for _ in range(10):
+        with torch.no_grad():
+            grown = torch.cat([grown, model(grown, use_cache=False).logits[:, -1].argmax(-1, keepdim=True)], dim=1)
+    expected = grown[0, len(ids) :].tolist()
+    stops = [i for i, token in enumerate(expected) if token in stop_ids(*base)]
+    expected = expected[: stops[0]] if stops else expected
+    assert generate_ids(model, [ids], stop=stop_ids(*base), max_new_tokens=10)[0].tolist() == expected
+
+
+@needs_model
+def test_prompt_ends_where_the_reply_begins(base):
+    _, tokenizer = base
+    ids = encode_prompts(tokenizer, [[{"role": "user", "content": "Hi"}]])[0]
+    assert tokenizer.decode(ids) == "<|user|>\nHi<|end|>\n<|assistant|>\n"
+
+
+@needs_model
+def test_stops_are_the_models_and_the_templates(base):
+    model, tokenizer = base
+    ends = {tokenizer.convert_tokens_to_ids("<|end|>"), tokenizer.convert_tokens_to_ids("<|endoftext|>")}
+    assert set(stop_ids(model, tokenizer)) == ends
+
+
+def test_a_reply_ends_before_its_stop_token(tiny):
+    prompt = np.arange(3, 9)
+    free = generate_ids(tiny, [prompt], stop=[], max_new_tokens=8)[0].tolist()
+    assert len(free) == 8
+    cut = generate_ids(tiny, [prompt, prompt[:3]], stop=[free[3]], max_new_tokens=8)[0].tolist()
+    assert cut == free[: free.index(free[3])]
+
+
+def test_draws_have_the_right_frequencies(tiny):
+    prompt = np.arange(3, 9)
+    with torch.no_grad():
+        wanted = torch.softmax(tiny(torch.tensor(prompt[None])).logits[0, -1] / 2.0, dim=-1).numpy()
+    drawn = generate_ids(tiny, [prompt] * 3000, stop=[], max_new_tokens=1, temperature=2.0, batch_tokens=100_000)
+    found = np.bincount(np.concatenate(drawn), minlength=64) / 3000
+    assert np.abs(found - wanted).max() < 4 * np.sqrt(wanted.max() / 3000)
+
+
+def test_what_cannot_be(tiny):
+    with pytest.raises(InputError, match="max_new_tokens"):
+        generate_ids(tiny, [np.arange(3)], stop=[], max_new_tokens=0)
+    with pytest.raises(InputError, match="prompt 0"):
+        encode_prompts(None, [[]])  # type: ignore[arg-type]

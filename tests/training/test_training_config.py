@@ -1,0 +1,77 @@
+import subprocess
+import sys
+
+import pytest
+from pydantic import ValidationError
+
+from curate.training.config import TrainConfig, learning_rate_factor, steps_to_save, training_flops
+
+
+def test_one_epoch_when_no_length_is_given():
+    config = TrainConfig()
+    assert (config.epochs, config.steps, config.tokens) == (1.0, None, None)
+    assert TrainConfig(steps=5).epochs is None
+    assert TrainConfig.model_validate(TrainConfig(tokens=100).model_dump()) == TrainConfig(tokens=100)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "names"),
+    [
+        ({"epochs": 1, "steps": 2}, "epochs and steps"),
+        ({"batch_tokens": 0}, "batch_tokens"),
+        ({"lora_variant": "qlora"}, "lora_variant"),
+        ({"learning_rate": float("nan")}, "learning_rate"),
+        ({"learning_rte": 1e-3}, "learning_rte"),
+    ],
+)
+def test_errors_name_the_field(wrong, names):
+    with pytest.raises(ValidationError, match=names):
+        TrainConfig(**wrong)
+
+
+def test_frozen():
+    with pytest.raises(ValidationError, match="frozen"):
+        TrainConfig().seed = 3  # type: ignore[misc]
+
+
+def test_trained_for_replaces_the_length():
+    config = TrainConfig(tokens=100, seed=1, learning_rate=1e-3).trained_for(2.0, seed=7)
+    assert config == TrainConfig(epochs=2.0, seed=7, learning_rate=1e-3)
+
+
+def test_default_rate_falls_with_the_width():
+    config = TrainConfig(adapter="none")
+    assert config.peak_learning_rate(192) == pytest.approx(2 * config.peak_learning_rate(384))
+    assert TrainConfig(learning_rate=1e-2).peak_learning_rate(4096) == 1e-2
+    assert TrainConfig(adapter="lora").peak_learning_rate(192) > config.peak_learning_rate(192)
+
+
+def test_schedules():
+    linear = TrainConfig(schedule="linear", warmup_ratio=0.2)
+    assert [learning_rate_factor(linear, step, 10) for step in (0, 1, 2, 6)] == pytest.approx([1 / 3, 2 / 3, 1, 0.5])
+    assert 0 < learning_rate_factor(linear, 9, 10) < 0.2
+    cosine = TrainConfig(schedule="cosine", warmup_ratio=0)
+    assert [learning_rate_factor(cosine, step, 10) for step in (0, 5)] == pytest.approx([1, 0.5])
+    assert learning_rate_factor(cosine, 0, 1) == 1
+    constant = TrainConfig(schedule="constant", warmup_ratio=0)
+    assert learning_rate_factor(constant, 9, 10) == 1
+
+
+def test_checkpoints_are_evenly_spaced_and_end_at_the_end():
+    assert steps_to_save(TrainConfig(save_checkpoints=4), 10) == [2, 5, 8, 10]
+    assert steps_to_save(TrainConfig(), 10) == []
+    with pytest.raises(ValueError, match="save_checkpoints"):
+        steps_to_save(TrainConfig(save_checkpoints=3), 2)
+
+
+def test_flops():
+    assert training_flops(10, 0, 3) == 6 * 10 * 3
+    assert training_flops(1, 10, 3) == (6 + 40) * 3
+    assert training_flops(10, 0, 3, gradient_checkpointing=True) == 8 * 10 * 3
+
+
+def test_settings_need_no_torch():
+    modules = "curate.training.config, curate.training.batches, curate.evaluation.tasks"
+    code = f"import sys, {modules}; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
