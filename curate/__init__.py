@@ -1,12 +1,12 @@
 """curate: choose the data a language model is fine-tuned on, and find out whether the choice beats random.
 
-    import curate
+import curate
 
-    pool = curate.read_pool("pool.jsonl")
-    picks = curate.select(pool, "lobass", budget="10%")
-    picks.frame                      # a polars frame: row_id, rank, score, gain, stratum, reason
-    verdict = curate.compare(pool, ["lobass", "longest"], budgets=["5%", "10%"], evals="dev.jsonl")
-    verdict.frame
+pool = curate.read_pool("pool.jsonl")
+picks = curate.select(pool, "lobass", budget="10%")
+picks.frame                      # a polars frame: row_id, rank, score, gain, stratum, reason
+verdict = curate.compare(pool, ["lobass", "longest"], budgets=["5%", "10%"], evals="dev.jsonl")
+verdict.frame
 """
 
 import os

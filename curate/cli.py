@@ -2,15 +2,19 @@
 
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from curate.errors import CurateError, InputError
+from curate.errors import CurateError, InputError, first_fault
+
+USAGE_ERROR: Any = typer.BadParameter.__base__  # click's, or that of the click inside typer
 
 app = typer.Typer(
     name="curate",
@@ -31,7 +35,7 @@ TargetOpt = Annotated[str | None, typer.Option("--target", help="examples of wha
 ExistingOpt = Annotated[str | None, typer.Option("--existing", help="what the model was trained on already")]
 MapOpt = Annotated[list[str] | None, typer.Option("--map", help="name a column by hand, canonical=yours; repeat")]
 LimitOpt = Annotated[int | None, typer.Option("--limit", min=1, help="read the first N rows only")]
-StoreOpt = Annotated[Path | None, typer.Option("--store", help="where results are kept [dim](default: $CURATE_STORE or ~/.cache/curate)[/]")]
+StoreOpt = Annotated[Path | None, typer.Option("--store", help="where results are kept (else $CURATE_STORE or ~/.cache/curate)")]
 SeedOpt = Annotated[int, typer.Option("--seed", min=0)]
 DeviceOpt = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, mps")]
 DtypeOpt = Annotated[str, typer.Option("--dtype", help="of scoring passes: auto, float32, bfloat16, float16")]
@@ -57,6 +61,11 @@ class _Engine:
     """The options that make an engine, collected while a command starts."""
 
     def __init__(self, store: Path | None, device: str, dtype: str, threads: int | None, length: int | None, refit: str) -> None:
+        from curate.lm.models import resolve_dtype
+
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
+            raise InputError(f"device {device!r} is not one of auto, cpu, cuda, cuda:N, mps")
+        resolve_dtype(dtype, "cpu")
         self.options: dict[str, Any] = {"device": device, "dtype": dtype, "max_length": length, "refit": refit}
         self.store, self.threads = store, threads
 
@@ -84,7 +93,9 @@ def _read(paths: Sequence[str], mapping: Sequence[str] | None, limit: int | None
     pool = read_pool([selected_data(path) for path in paths], columns=_pairs(mapping, "--map"), limit=limit)
     if strict and pool.report.rejected:
         first = pool.report.rejected[0]
-        raise InputError(f"--strict: {len(pool.report.rejected)} rows rejected; {first.file} line {first.line}: {first.reason}")
+        count = len(pool.report.rejected)
+        rows = "1 row" if count == 1 else f"{count:,} rows"
+        raise InputError(f"--strict: {rows} rejected, the first in {first.file} line {first.line}: {first.reason}")
     return pool
 
 
@@ -102,7 +113,8 @@ def _evals(given: Sequence[str]) -> dict[str, str]:
     evals: dict[str, str] = {}
     for text in given:
         name, equals, path = text.partition("=")
-        name, path = (name, path) if equals and not Path(text).exists() else ("eval" if len(given) == 1 else Path(text).stem, text)
+        if not equals or Path(text).exists():
+            name, path = "eval" if len(given) == 1 else Path(text).stem, text
         if name in evals:
             raise InputError(f"two evaluation sets are called {name!r}; name them, NAME=FILE")
         evals[name] = path
@@ -117,8 +129,7 @@ def _recipe(**given: Any) -> Any:
     try:
         return TrainConfig(**{key: value for key, value in given.items() if value is not None})
     except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"--{'.'.join(map(str, first['loc'])) or 'epochs'}: {first['msg']}") from None
+        raise InputError(first_fault(error.errors(), "training setting")) from None
 
 
 def _console(stderr: bool = False) -> Any:
@@ -128,7 +139,16 @@ def _console(stderr: bool = False) -> Any:
 
 
 def _json(value: Mapping[str, Any]) -> None:
-    sys.stdout.write(json.dumps(value, default=str) + "\n")
+    sys.stdout.write(json.dumps(_finite(value), default=str, allow_nan=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN: numbers that are not finite become null."""
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 # Verbs ----------------------------------------------------------------------------------------------------------------
@@ -143,8 +163,9 @@ def methods(as_json: JsonOpt = False) -> None:
     rows = catalogue()
     if as_json:
         return _json({"methods": rows})
-    columns = ("name", "what it keeps", "asks for", "cost", "paper")
-    _console().print(show_table("", columns, [[row[key] for key in ("name", "keeps", "asks_for", "cost", "paper")] for row in rows]))
+    keys = ("name", "keeps", "asks_for", "cost", "paper")
+    columns = ("name", "what it does", "asks for", "cost", "paper")
+    _console().print(show_table("", columns, [[row[key] for key in keys] for row in rows]))
 
 
 @app.command()
@@ -186,7 +207,8 @@ def score(
     judged = judge(scores, truth) if truth else None
     scores.write(out, overwrite=overwrite)
     if as_json:
-        return _json({"rows": len(scores.frame), "methods": scores.methods, "truth": judged.to_dicts() if judged is not None else None})
+        found = None if judged is None else judged.to_dicts()
+        return _json({"rows": len(scores.frame), "methods": scores.methods, "truth": found, "out": str(out)})
     show_scores(_console(), scores, judged, str(out))
 
 
@@ -219,7 +241,8 @@ def select(
     engine = _Engine(store, device, dtype, threads, max_length, refit)
     read = _read(pool, mapping, limit, strict)
     if show_plan:
-        from curate.report.plans import plan_table, show_plan as show
+        from curate.report.plans import plan_table
+        from curate.report.plans import show_plan as show
 
         lines = plan_table(read, [chosen], model=scorer_model or model, options=engine.options, store=store, seed=seed)
         return _json({"plan": lines}) if as_json else show(_console(), lines)
@@ -251,8 +274,9 @@ def train(
 
     check_output(out, overwrite=overwrite)
     recipe = _recipe(
-        epochs=epochs, steps=steps, tokens=tokens, adapter=adapter, learning_rate=learning_rate, batch_tokens=batch_tokens, seed=seed
-    )
+        epochs=epochs, steps=steps, tokens=tokens, adapter=adapter, learning_rate=learning_rate, batch_tokens=batch_tokens,
+        seed=seed,
+    )  # fmt: skip
     engine = _Engine(store, device, "auto", threads, max_length, "drift")
     read = _read(pool, mapping, limit, strict)
     account = engine.run("local", "train", pool=read, out=out, model=model, recipe=recipe, overwrite=overwrite)
@@ -325,7 +349,7 @@ def compare(
     _console().print(show_verdict(verdict))
     if truth:
         _console().print(show_picks_truth(verdict, read, truth))
-    _console().print(f"written {out}", highlight=False)
+    _console().print(f"written {out}", highlight=False, markup=False)
 
 
 @app.command()
@@ -358,9 +382,11 @@ def demo(
     from curate.files import check_output
     from curate.report.demo import run_demo
 
-    check_output(out / "verdict", overwrite=overwrite)
+    for folder in ("verdict", "selection"):
+        check_output(out / folder, overwrite=overwrite)
     engine = _Engine(store or out / "store", "cpu", "auto", threads, None, "drift")
-    result = run_demo(_console(stderr=as_json), partial(engine.run, runner), out, rows=rows, tokens=tokens, seeds=seeds, quiet=as_json)
+    console = _console(stderr=as_json)
+    result = run_demo(console, partial(engine.run, runner), out, rows=rows, tokens=tokens, seeds=seeds, quiet=as_json)
     if as_json:
         _json(result)
 
@@ -371,19 +397,20 @@ def main() -> None:
 
 
 def _main(arguments: Sequence[str]) -> int:
-    import click
-
     debug = "--debug" in arguments
     try:
-        with _shown("--json" in arguments):
-            code = app(args=list(arguments), standalone_mode=False)
+        with _shown(arguments):
+            code = app(args=list(arguments), prog_name="curate", standalone_mode=False)
         return int(code or 0)
-    except click.exceptions.Exit as error:
+    except typer.Exit as error:
         return error.exit_code
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except USAGE_ERROR as error:
+        if not arguments:  # the help is the answer
+            error.show()
+            return 2
+        where = error.ctx.command_path if error.ctx else "curate"
+        return _say(f"{error.format_message().rstrip('.')}; see {where} --help", 2)
+    except (typer.Abort, KeyboardInterrupt):
         return _say("stopped; what was computed is in the store, and the same command goes on from there", 130)
     except CurateError as error:
         if debug:
@@ -399,15 +426,15 @@ def _main(arguments: Sequence[str]) -> int:
         return _say(f"a fault in curate: {type(error).__name__}: {error} (--debug shows where)", 1)
 
 
-def _shown(quiet: bool) -> Any:
-    if {"-h", "--help"} & set(sys.argv) or len(sys.argv) < 2 or sys.argv[1] == "methods":
+def _shown(arguments: Sequence[str]) -> Any:
+    if not arguments or {"-h", "--help"} & set(arguments) or arguments[0] == "methods":
         from contextlib import nullcontext
 
         return nullcontext()
     from curate.display import Terminal
     from curate.progress import shown_on
 
-    return shown_on(Terminal(_console(stderr=True), quiet))
+    return shown_on(Terminal(_console(stderr=True), "--json" in arguments))
 
 
 def _say(text: str, code: int) -> int:

@@ -1,7 +1,8 @@
 """The engine: it answers what methods ask for, out of the store where it can, by passes and fits where it must."""
 
+import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -10,10 +11,11 @@ import numpy as np
 import pyarrow as pa
 
 from curate import progress
+from curate.answers import Seen
 from curate.errors import CurateError, InputError
 from curate.jobs import Executor, Job, Loop
 from curate.lm.encode import ENCODE_VERSION, encode_rows
-from curate.lm.encodings import Encodings
+from curate.lm.encodings import ENCODING_TYPE, Encodings, from_arrow
 from curate.lm.models import (
     TOKENIZER_FILES,
     WEIGHT_FILES,
@@ -28,11 +30,13 @@ from curate.lm.models import (
 )
 from curate.lm.observables import FORWARD_VERSION, OBSERVABLES
 from curate.method import Data, Method
-from curate.plan import Pass, Plan, merge
+from curate.plan import Pass, Plan, base_model, fit_name, merge, pass_name
 from curate.registry import label
-from curate.requests import Fit, FittedModel, Observe, Request, Rows
+from curate.requests import Fit, FittedModel, Request, Rows
 from curate.signals import RowScore
+from curate.stages import Stage, Timer
 from curate.store import RowArtifact, Store
+from curate.training.config import expected_steps
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -42,22 +46,6 @@ if TYPE_CHECKING:
 DEFAULT_MAX_LENGTH = 2048
 SHARD_TOKENS = 100_000  # what a killed pass loses at most
 ENCODE_SHARD = 5_000  # rows
-ENCODING_TYPE = pa.struct(
-    [("input_ids", pa.list_(pa.int32())), ("loss_mask", pa.list_(pa.bool_())), ("truncated", pa.bool_())]
-)
-
-
-@dataclass
-class Stage:
-    """What one job did, for the manifest: rows and tokens computed (not reused), FLOPs, seconds."""
-
-    kind: str
-    name: str
-    seconds: float = 0.0
-    computed_rows: int = 0
-    reused_rows: int = 0
-    tokens: int = 0
-    flops: float = 0.0
 
 
 @dataclass
@@ -156,7 +144,7 @@ class Engine:
         rows = Rows(role, usable.fingerprint, len(usable))
         self._pools[rows] = usable
         keep = np.array([reason is None for reason in reasons])
-        self._encodings[model.name, rows] = to_encodings(usable.row_ids, table["value"].filter(pa.array(keep)))
+        self._encodings[model.name, rows] = from_arrow(usable.row_ids, table["value"].filter(pa.array(keep)))
         self._computed[rows] = self._computed.get(rows, False) | (known < 0)[keep]
         return usable, rows, failed
 
@@ -164,7 +152,7 @@ class Engine:
         """The token ids of rows that were added; encodes them for another tokenizer when that is asked for."""
         if (model.name, rows) not in self._encodings:
             pool = self._pools[rows]
-            usable, _, failed = self.add(rows.role, pool, model)
+            _, _, failed = self.add(rows.role, pool, model)
             if failed:
                 raise InputError(
                     f"{len(failed)} rows of the {rows.role} cannot be used by {model.label} although another model "
@@ -190,9 +178,9 @@ class Engine:
 
     # Answering methods ------------------------------------------------------------------------------------------------
 
-    def gather(self, methods: Sequence[Method], data: Data) -> "Seen":
+    def gather(self, methods: Sequence[Method], data: Data) -> Seen:
         """Answer the methods' requests in rounds until none asks for anything new."""
-        seen = Seen(self)
+        seen = Seen(self.answer)
         while True:
             asked = {label(method): method.requests(data, seen) for method in methods}
             new = [request for requests in asked.values() for request in requests if request not in seen.known]
@@ -203,14 +191,30 @@ class Engine:
                 seen.asked.setdefault(name, {}).update(dict.fromkeys(requests))
             seen.known.update(new)
 
-    def seconds(self, seen: "Seen", method: Method) -> float:
+    def seconds(self, seen: Seen, method: Method) -> float:
         """What computing all that a method asked for took, whichever run did it; a shared pass counts in full."""
         plan = merge(seen.asked.get(label(method), {}))
         total = sum(self.fitted(fit).account["seconds"] for fit in plan.fits)
         for step in plan.passes:
             forward = [name for name in step.observables if OBSERVABLES[name].forward]
-            total += max((self._artifact(step, name).seconds() for name in forward), default=0.0)
+            total += max((self.artifact(step, name).seconds() for name in forward), default=0.0)
         return total
+
+    def answer(self, request: Request) -> Any:
+        """A FittedModel for a Fit; for an Observe a RowScore where it is a number, else a list of arrays (None: null)."""
+        if isinstance(request, Fit):
+            return self.fitted(request)
+        observable = OBSERVABLES[request.observable]
+        if not observable.forward:
+            encodings = self.encodings(base_model(request.model), request.rows)
+            pairs = zip(encodings.lengths, encodings.response_lengths, strict=True)
+            return RowScore.of(np.array([observable.reduce(total, reply) for total, reply in pairs], dtype=np.float64))
+        step = Pass(request.model, request.rows, request.view, (request.observable,))
+        table = self.artifact(step, request.observable).get(self._pools[request.rows].row_ids)
+        if pa.types.is_list(observable.type):
+            return [None if value is None else np.asarray(value, np.float32) for value in table["value"].to_pylist()]
+        values = table["value"].to_numpy(zero_copy_only=False).astype(np.float64)
+        return RowScore(values, np.array(table["reason"].to_pylist(), dtype=object))
 
     def execute(self, plan: Plan) -> None:
         """Run the fits, then the passes, of a plan; what the store has is not run."""
@@ -228,10 +232,10 @@ class Engine:
         lacks = np.zeros(len(ids), dtype=bool)
         for name in step.observables:
             if OBSERVABLES[name].forward:
-                lacks |= self._artifact(step, name).positions(ids) < 0
+                lacks |= self.artifact(step, name).positions(ids) < 0
         return np.flatnonzero(lacks)
 
-    def _artifact(self, step: Pass, name: str) -> RowArtifact:
+    def artifact(self, step: Pass, name: str) -> RowArtifact:
         return self.store.rows(self.observable_spec(step, name), OBSERVABLES[name].type)
 
     def _run_pass(self, step: Pass) -> None:
@@ -245,7 +249,7 @@ class Engine:
         wanted = np.zeros(len(encodings), dtype=bool)
         wanted[missing] = True
         names = [name for name in step.observables if OBSERVABLES[name].forward]
-        artifacts = {name: self._artifact(step, name) for name in names}
+        artifacts = {name: self.artifact(step, name) for name in names}
         total = int(lengths[missing].sum())
         with self.stage("pass", pass_name(step)) as stage, progress.task(pass_name(step), total, "tokens") as advance:
             network = self.load(step.model)
@@ -272,14 +276,12 @@ class Engine:
 
     def _run_fit(self, fit: Fit) -> None:
         def build(folder: Any) -> None:
-            import json
-
             from curate.training.trainer import save_model
 
             result = self.train(fit.model, self.encodings(fit.model, fit.rows), fit.recipe, fit_name(fit))
             save_model(result.model, folder / "model", self.tokenizer(fit.model))
             (folder / "rows.txt").write_text("\n".join(self._pools[fit.rows].row_ids))
-            (folder / "fit.json").write_text(json.dumps(training_account(result)))
+            (folder / "fit.json").write_text(json.dumps(result.account()))
 
         self.store.make("fits", self.fit_spec(fit), build)
         self._computed[fit.rows] = np.ones(fit.rows.size, dtype=bool)
@@ -292,7 +294,7 @@ class Engine:
         network = load_model(
             model.folder(), device=resolve_device(self.device), dtype="float32", trust_remote_code=model.trust_remote_code
         )
-        done, steps = 0, expected_steps(recipe, encodings)
+        done, steps = 0, expected_steps(recipe, encodings.lengths)
         with self.stage("train", name) as stage, progress.task(name, steps, "steps") as advance:
 
             def step(now: int, total: int) -> None:
@@ -306,8 +308,6 @@ class Engine:
 
     def fitted(self, fit: Fit) -> FittedModel:
         """The artifact that serves a fit. Raises CurateError when it was not made yet."""
-        import json
-
         kept = self.kept(fit)
         if kept is None:
             raise CurateError(f"{fit_name(fit)} was asked about before it was made")
@@ -322,8 +322,6 @@ class Engine:
 
     def kept(self, fit: Fit) -> tuple[Any, float] | None:
         """(folder, share of rows changed) of the fit that serves, by the rule of `refit`; None when one must be made."""
-        import json
-
         spec = self.fit_spec(fit)
         if self.store.has("fits", spec):
             return self.store.folder("fits", spec), 0.0
@@ -364,107 +362,11 @@ class Engine:
         """Rows for which anything at all was computed in this run, as against read from the store."""
         return int(self._computed[rows].sum())
 
-    def stage(self, kind: str, name: str) -> "_Timer":
-        return _Timer(self, Stage(kind, name))
+    def stage(self, kind: str, name: str) -> Timer:
+        """Time a block under a name; its Stage is there to be filled in."""
+        return Timer(self.stages, Stage(kind, name))
 
     def _save_hashes(self) -> None:
         if self._hashes != self._hashes_saved:
             self.store.save_hash_cache(self._hashes)
             self._hashes_saved = dict(self._hashes)
-
-
-class _Timer:
-    def __init__(self, engine: Engine, stage: Stage) -> None:
-        self.engine, self.record = engine, stage
-
-    def __enter__(self) -> Stage:
-        self.start = time.perf_counter()
-        return self.record
-
-    def __exit__(self, *error: object) -> None:
-        self.record.seconds = time.perf_counter() - self.start
-        self.engine.stages.append(self.record)
-
-
-class Seen(Mapping[Request, Any]):
-    """The answers so far, by request; read from the store when they are looked up."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self.known: set[Request] = set()
-        self.asked: dict[str, dict[Request, None]] = {}  # by the label of the method
-
-    def __getitem__(self, request: Request) -> Any:
-        if request not in self.known:
-            raise KeyError(request)
-        engine = self._engine
-        if isinstance(request, Fit):
-            return engine.fitted(request)
-        return read(engine, request)
-
-    def __iter__(self) -> Iterator[Request]:
-        return iter(self.known)
-
-    def __len__(self) -> int:
-        return len(self.known)
-
-
-def read(engine: Engine, request: Observe) -> RowScore | list[np.ndarray | None]:
-    """The answer to an Observe: a RowScore for a number, a list of arrays (None where null) for a list."""
-    observable = OBSERVABLES[request.observable]
-    if not observable.forward:
-        encodings = engine.encodings(base_model(request.model), request.rows)
-        pairs = zip(encodings.lengths, encodings.response_lengths, strict=True)
-        return RowScore.of(np.array([observable.reduce(total, reply) for total, reply in pairs], dtype=np.float64))
-    step = Pass(request.model, request.rows, request.view, (request.observable,))
-    table = engine._artifact(step, request.observable).get(engine._pools[request.rows].row_ids)
-    if pa.types.is_list(observable.type):
-        return [None if value is None else np.asarray(value, np.float32) for value in table["value"].to_pylist()]
-    values = table["value"].to_numpy(zero_copy_only=False).astype(np.float64)
-    return RowScore(values, np.array(table["reason"].to_pylist(), dtype=object))
-
-
-def training_account(result: Any) -> dict[str, Any]:
-    """The numbers of a TrainResult that are kept: tokens, loss_tokens, epochs, steps, seconds, flops."""
-    return {name: getattr(result, name) for name in ("tokens", "loss_tokens", "epochs", "steps", "seconds", "flops")}
-
-
-def expected_steps(recipe: Any, encodings: Encodings) -> int:
-    """About how many steps a training takes; exact up to one, as batches hold a fixed number of tokens."""
-    tokens = recipe.tokens or (recipe.epochs or 0) * float(encodings.lengths.sum())
-    return recipe.steps or max(1, round(tokens / recipe.batch_tokens))
-
-
-def base_model(model: ModelSpec | Fit) -> ModelSpec:
-    """The plain model behind a fit: its tokenizer and limits hold for the fit too."""
-    return model.model if isinstance(model, Fit) else model
-
-
-def fit_name(fit: Fit) -> str:
-    return f"fit {fit.model.label} on {fit.rows.size:,} rows of {fit.rows.role}, seed {fit.recipe.seed}"
-
-
-def pass_name(step: Pass) -> str:
-    who = f"the {fit_name(step.model)}" if isinstance(step.model, Fit) else step.model.label
-    names = ", ".join(name for name in step.observables if OBSERVABLES[name].forward)
-    return f"{names} of {step.rows.size:,} rows of {step.rows.role} by {who}"
-
-
-def to_encodings(row_ids: Sequence[str], column: pa.ChunkedArray) -> Encodings:
-    """Encodings from an Arrow column of ENCODING_TYPE without nulls."""
-    array = column.combine_chunks()
-    if isinstance(array, pa.ChunkedArray):
-        array = array.chunk(0) if array.num_chunks else pa.array([], ENCODING_TYPE)
-    ids, mask = array.field("input_ids"), array.field("loss_mask")
-    cuts = ids.offsets.to_numpy()
-    first = cuts[0] if len(cuts) else 0
-    flat_ids = ids.values.to_numpy(zero_copy_only=False)
-    flat_mask = mask.values.to_numpy(zero_copy_only=False)
-    mask_first = mask.offsets.to_numpy()[0] if len(cuts) else 0
-    spans = list(zip(cuts[:-1], cuts[1:], strict=True))
-    return Encodings(
-        list(row_ids),
-        [flat_ids[a:b] for a, b in spans],
-        [flat_mask[a - first + mask_first : b - first + mask_first] for a, b in spans],
-        array.field("truncated").to_numpy(zero_copy_only=False).astype(bool),
-    )

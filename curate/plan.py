@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from curate.lm.models import ModelSpec
 from curate.lm.observables import OBSERVABLES
-from curate.requests import Fit, Observe, Request, Rows
+from curate.requests import Fit, Request, Rows
 
 
 @dataclass(frozen=True)
@@ -56,3 +56,18 @@ def describe(request: Request) -> str:
         return f"fit {request.model.label} on {request.rows.role}"
     model = f"({describe(request.model)})" if isinstance(request.model, Fit) else request.model.label
     return f"{request.observable} of {request.rows.role} by {model}"
+
+
+def base_model(model: ModelSpec | Fit) -> ModelSpec:
+    """The plain model behind a fit: its tokenizer and limits hold for the fit too."""
+    return model.model if isinstance(model, Fit) else model
+
+
+def fit_name(fit: Fit) -> str:
+    return f"fit {fit.model.label} on {fit.rows.size:,} rows of {fit.rows.role}, seed {fit.recipe.seed}"
+
+
+def pass_name(step: Pass) -> str:
+    who = f"the {fit_name(step.model)}" if isinstance(step.model, Fit) else step.model.label
+    names = ", ".join(name for name in step.observables if OBSERVABLES[name].forward)
+    return f"{names} of {step.rows.size:,} rows of {step.rows.role} by {who}"

@@ -130,9 +130,7 @@ def run_recipe(recipe: Recipe, *, out: str | Path, engine: Engine, overwrite: bo
 
 
 def _select(stage: SelectStage, pool: Pool, folder: Path, shared: dict[str, Any]) -> tuple[Pool, dict[str, Any]]:
-    picked = select(
-        pool, stage.method, budget=Budget.parse(stage.budget), settings=stage.settings, seed=stage.seed, **shared
-    )
+    picked = select(pool, stage.method, budget=Budget.parse(stage.budget), settings=stage.settings, seed=stage.seed, **shared)
     picked.write(folder)
     text = f"select: {picked.summary['method']} kept {len(picked):,} of {picked.summary['rows_pool']:,} rows"
     return picked.pool.take(picked.positions), {"stage": "select", "text": text, **picked.summary}

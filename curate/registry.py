@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from curate.errors import InputError
+from curate.errors import InputError, first_fault
 from curate.method import Method
 
 
@@ -50,10 +50,8 @@ def make_method(text: str, settings: Mapping[str, Any] | None = None) -> Method:
     try:
         return cls(**values)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "?"
         known = ", ".join(cls.model_fields) or "none"
-        raise InputError(f"{name}: setting {field!r}: {first['msg']} (its settings: {known})") from None
+        raise InputError(f"{name}: {first_fault(error.errors())} (its settings: {known})") from None
 
 
 def label(method: Method) -> str:

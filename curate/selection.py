@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from curate.budget import Budget
-from curate.engine import Engine, Stage
+from curate.engine import Engine
 from curate.errors import InputError
 from curate.evaluation.tasks import Task
 from curate.files import output_folder
@@ -26,6 +26,7 @@ from curate.registry import label, make_method
 from curate.resources import default_model
 from curate.selectors.picks import Picks
 from curate.signals import RowScore
+from curate.stages import Stage
 from curate.training.config import TrainConfig
 from curate.versions import versions
 

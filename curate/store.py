@@ -101,9 +101,16 @@ class RowArtifact:
     def _read(self, path: Path) -> pa.Table:
         try:
             with pa.memory_map(str(path)) as source:
-                return pa.ipc.open_file(source).read_all()
-        except pa.ArrowInvalid as error:
-            raise CurateError(f"the store's file {path} is damaged ({error}); remove it and run again") from None
+                table = pa.ipc.open_file(source).read_all()
+            table.validate(full=True)
+            table.cast(self.schema)
+        except (OSError, ValueError, pa.ArrowException) as error:  # what a damaged file raises differs with the place
+            raise CurateError(f"the store's file {path} is damaged ({_line(error)}); remove it and run again") from None
+        return table
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 class Store:

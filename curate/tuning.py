@@ -9,8 +9,9 @@ import numpy as np
 import polars as pl
 
 from curate.comparison.statistics import weights_by_source
-from curate.engine import Engine, training_account
-from curate.evaluation.tasks import EvalResult, Task, evaluate as evaluate_task
+from curate.engine import Engine
+from curate.evaluation.tasks import EvalResult, Task
+from curate.evaluation.tasks import evaluate as evaluate_task
 from curate.files import output_folder
 from curate.lm.models import ModelSpec, load_model, resolve_device
 from curate.selection import PoolLike, as_model, as_pool, as_tasks
@@ -40,7 +41,7 @@ def train(
         result = engine.train(spec, engine.encodings(spec, rows), config, f"train {spec.label} on {len(usable):,} rows")
         save_model(result, folder / "model", engine.tokenizer(spec))
         account = {
-            **training_account(result),
+            **result.account(),
             "rows": len(usable),
             "rows_unusable": len(failed),
             "first_loss": result.losses[0],

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from curate.engine import Engine, training_account
+from curate.engine import Engine
 from curate.evaluation.tasks import EVALUATE_VERSION, Task, evaluate
 from curate.lm.models import ModelSpec, load_model, resolve_device
 from curate.requests import Fit, Rows
@@ -109,4 +109,4 @@ class Bench:
             return load_model(fitted.folder, device=resolve_device(engine.device), dtype="float32"), fitted.account
         encodings = engine.encodings(self.model, self.rows).take(arm.positions)
         result = engine.train(self.model, encodings, arm.recipe, f"train {arm.name}")
-        return result.merged(), training_account(result)
+        return result.merged(), result.account()

@@ -268,7 +268,9 @@ def _conclude(
 def _selections(bench: Bench, results: Mapping[Arm, ArmResult]) -> pl.DataFrame:
     row_ids = np.array(bench.engine.encodings(bench.model, bench.rows).row_ids, dtype=object)
     parts = [
-        pl.DataFrame({"method": arm.method, "budget": arm.budget, "seed": arm.seed, "row_id": row_ids[list(arm.positions)].tolist()})
+        pl.DataFrame(
+            {"method": arm.method, "budget": arm.budget, "seed": arm.seed, "row_id": row_ids[list(arm.positions)].tolist()}
+        )
         for arm in results
         if arm.positions and arm.budget != "100%"
     ]

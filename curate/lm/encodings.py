@@ -4,6 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
+
+# One row as the store keeps it.
+ENCODING_TYPE = pa.struct([("input_ids", pa.list_(pa.int32())), ("loss_mask", pa.list_(pa.bool_())), ("truncated", pa.bool_())])
 
 
 @dataclass(frozen=True)
@@ -42,3 +46,23 @@ class Encodings:
             [self.loss_mask[i] for i in index],
             self.truncated[np.asarray(index, dtype=np.int64)],
         )
+
+
+def from_arrow(row_ids: Sequence[str], column: pa.ChunkedArray) -> Encodings:
+    """Encodings from an Arrow column of ENCODING_TYPE without nulls."""
+    array = column.combine_chunks()
+    if isinstance(array, pa.ChunkedArray):
+        array = array.chunk(0) if array.num_chunks else pa.array([], ENCODING_TYPE)
+    ids, mask = array.field("input_ids"), array.field("loss_mask")
+    cuts = ids.offsets.to_numpy()
+    first = cuts[0] if len(cuts) else 0
+    flat_ids = ids.values.to_numpy(zero_copy_only=False)
+    flat_mask = mask.values.to_numpy(zero_copy_only=False)
+    mask_first = mask.offsets.to_numpy()[0] if len(cuts) else 0
+    spans = list(zip(cuts[:-1], cuts[1:], strict=True))
+    return Encodings(
+        list(row_ids),
+        [flat_ids[a:b] for a, b in spans],
+        [flat_mask[a - first + mask_first : b - first + mask_first] for a, b in spans],
+        array.field("truncated").to_numpy(zero_copy_only=False).astype(bool),
+    )

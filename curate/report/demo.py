@@ -27,14 +27,22 @@ def run_demo(
 
     pool = read_pool(sample("pool"), limit=rows)
     spoiled = len(pool) - pool.column("planted").null_count
+    held_out = read_pool(sample("test"))
     say(
-        f"The sample pool: {len(pool):,} conversations, {spoiled / len(pool):.0%} of them spoiled on purpose (no method can see "
-        f"which).\nEach method picks {BUDGET}; a 4-million-parameter model is fine-tuned on the picks of each, and on random\n"
-        f"picks, with {tokens:,} tokens and {seeds} seeds, and is then evaluated on {read_pool(sample('test')).report.rows_in} held-out rows.\n"
+        f"The sample pool: {len(pool):,} conversations, {spoiled / len(pool):.0%} spoiled on purpose; no method sees which.\n"
+        f"Each method picks {BUDGET}. A model of 4 million parameters is fine-tuned on the picks of each, and on\n"
+        f"random picks, with {tokens:,} tokens and {seeds} seeds, and evaluated on {len(held_out)} held-out conversations.\n"
     )
     recipe = TrainConfig(batch_tokens=512)
     verdict = run(
-        "compare", pool=pool, methods=METHODS, budgets=[BUDGET], evals=str(sample("test")), seeds=seeds, tokens=tokens, recipe=recipe
+        "compare",
+        pool=pool,
+        methods=METHODS,
+        budgets=[BUDGET],
+        evals=held_out,
+        seeds=seeds,
+        tokens=tokens,
+        recipe=recipe,
     )
     verdict.write(out / "verdict", overwrite=True)
     scores = run("score", pool=pool, methods=["random", "longest", *METHODS], recipe=recipe)

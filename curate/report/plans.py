@@ -8,9 +8,10 @@ from typing import Any
 from rich.console import Console
 
 from curate.comparison.verdict import duration
-from curate.engine import Engine, base_model, fit_name, pass_name
+from curate.engine import Engine
 from curate.lm.models import parameter_count
 from curate.method import Method
+from curate.plan import base_model, fit_name, pass_name
 from curate.pool import Pool
 from curate.report.table import show_table
 from curate.requests import Fit
@@ -76,7 +77,13 @@ def show_plan(console: Console, lines: Sequence[Mapping[str, Any]]) -> None:
         return
     columns = ("step", "rows", "tokens", "FLOPs", "about")
     rows = [
-        [line["step"], f"{line['rows']:,}" if line["rows"] else "in the store", f"{line['tokens']:,}", f"{line['flops']:.1e}", duration(line["seconds"])]
+        [
+            line["step"],
+            f"{line['rows']:,}" if line["rows"] else "in the store",
+            f"{line['tokens']:,}",
+            f"{line['flops']:.1e}",
+            duration(line["seconds"]),
+        ]
         for line in lines
     ]
     console.print(show_table("", columns, rows, right=columns[1:]))

@@ -54,6 +54,10 @@ def show_selection(summary: Mapping[str, Any], out: str | None) -> RenderableTyp
 
 def show_frame(console: Console, frame: pl.DataFrame, title: str, limit: int = 20) -> None:
     """The first rows of a frame."""
-    rows = [["" if v is None else f"{v:.4g}" if isinstance(v, float) else str(v) for v in row] for row in frame.head(limit).rows()]
+    rows = [[_cell(value) for value in row] for row in frame.head(limit).rows()]
     right = [name for name, dtype in frame.schema.items() if dtype.is_numeric()]
     console.print(show_table(title, frame.columns, rows, right=right))
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

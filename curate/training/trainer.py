@@ -64,6 +64,10 @@ class TrainResult:
     losses: list[float]
     checkpoints: list[Path] = field(default_factory=list)
 
+    def account(self) -> dict[str, float]:
+        """The numbers that are kept: tokens, loss_tokens, epochs, steps, seconds, flops."""
+        return {name: getattr(self, name) for name in ("tokens", "loss_tokens", "epochs", "steps", "seconds", "flops")}
+
     def merged(self) -> Any:
         """The model with its adapters merged into its weights; from then on `model` is the merged one."""
         if isinstance(self.model, PeftModel):
