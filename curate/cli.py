@@ -14,6 +14,7 @@ import typer
 
 from curate.errors import CurateError, InputError, first_fault
 
+INTERRUPTED = 130  # what shells call Ctrl-C; typer may have turned the exception into this code
 USAGE_ERROR: Any = typer.BadParameter.__base__  # click's, or that of the click inside typer
 
 app = typer.Typer(
@@ -48,10 +49,10 @@ StrictOpt = Annotated[bool, typer.Option("--strict", help="stop when any row can
 OverwriteOpt = Annotated[bool, typer.Option("--overwrite", help="replace the output folder")]
 DebugOpt = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
 TruthOpt = Annotated[str | None, typer.Option("--truth", help="column that names planted defects, to judge the scores by")]
-EvalOpt = Annotated[list[str], typer.Option("--eval", help="held-out conversations, [NAME=]FILE; repeat")]
-AdapterOpt = Annotated[str | None, typer.Option("--adapter", help="lora, or none to train every weight")]
-RateOpt = Annotated[float | None, typer.Option("--learning-rate", "--lr", help="peak learning rate")]
-BatchOpt = Annotated[int | None, typer.Option("--batch-tokens", min=1, help="tokens in a training batch")]
+EvalOpt = Annotated[list[str], typer.Option("--eval", help="held-out conversations, [NAME[:METRIC]=]FILE; repeat")]
+AdapterOpt = Annotated[str | None, typer.Option("--adapter", help="of trainings: lora, or none to train every weight")]
+RateOpt = Annotated[float | None, typer.Option("--learning-rate", "--lr", help="of trainings, at its peak")]
+BatchOpt = Annotated[int | None, typer.Option("--batch-tokens", min=1, help="of trainings: tokens in a batch")]
 
 
 # Shared between verbs -------------------------------------------------------------------------------------------------
@@ -109,16 +110,23 @@ def _pairs(given: Sequence[str] | None, option: str) -> dict[str, str]:
     return pairs
 
 
-def _evals(given: Sequence[str]) -> dict[str, str]:
-    evals: dict[str, str] = {}
+def _evals(given: Sequence[str]) -> Any:
+    """Tasks from NAME[:METRIC[:EXTRACTOR]]=FILE, or a file alone, which is named for itself."""
+    from curate.evaluation.tasks import Task
+    from curate.selection import as_pool
+
+    tasks: dict[str, Task] = {}
     for text in given:
-        name, equals, path = text.partition("=")
+        head, equals, path = text.partition("=")
         if not equals or Path(text).exists():
-            name, path = "eval" if len(given) == 1 else Path(text).stem, text
-        if name in evals:
+            head, path = "eval" if len(given) == 1 else Path(text).stem, text
+        name, *how = head.split(":")
+        if name in tasks:
             raise InputError(f"two evaluation sets are called {name!r}; name them, NAME=FILE")
-        evals[name] = path
-    return evals
+        if len(how) > 2:
+            raise InputError(f"--eval {text!r}: write NAME:METRIC:EXTRACTOR=FILE")
+        tasks[name] = Task(name, as_pool(path), *how)  # type: ignore[arg-type]
+    return list(tasks.values())
 
 
 def _recipe(**given: Any) -> Any:
@@ -157,15 +165,10 @@ def _finite(value: Any) -> Any:
 @app.command()
 def methods(as_json: JsonOpt = False) -> None:
     """List the methods: what each asks for, what it costs, and its paper."""
-    from curate.report.catalogue import catalogue
-    from curate.report.table import show_table
+    from curate.report.catalogue import catalogue, show_catalogue
 
-    rows = catalogue()
-    if as_json:
-        return _json({"methods": rows})
-    keys = ("name", "keeps", "asks_for", "cost", "paper")
-    columns = ("name", "what it does", "asks for", "cost", "paper")
-    _console().print(show_table("", columns, [[row[key] for key in keys] for row in rows]))
+    found = catalogue()
+    _json({"methods": found}) if as_json else show_catalogue(_console(), found)
 
 
 @app.command()
@@ -185,7 +188,8 @@ def inspect(
 @app.command()
 def score(
     pool: Pools, methods: MethodsOpt, out: OutOpt, model: ModelOpt = None, target: TargetOpt = None, existing: ExistingOpt = None,
-    truth: TruthOpt = None, mapping: MapOpt = None, limit: LimitOpt = None, store: StoreOpt = None, seed: SeedOpt = 0,
+    truth: TruthOpt = None, adapter: AdapterOpt = None, learning_rate: RateOpt = None, batch_tokens: BatchOpt = None,
+    mapping: MapOpt = None, limit: LimitOpt = None, store: StoreOpt = None, seed: SeedOpt = 0,
     device: DeviceOpt = "auto", dtype: DtypeOpt = "auto", threads: ThreadsOpt = None, max_length: LengthOpt = None,
     refit: RefitOpt = "drift", runner: RunnerOpt = "local", as_json: JsonOpt = False, strict: StrictOpt = False,
     overwrite: OverwriteOpt = False, debug: DebugOpt = False,
@@ -194,15 +198,17 @@ def score(
     from curate.files import check_output
     from curate.report.scores import show_scores
     from curate.report.truth import judge
+    from curate.truth import defects
 
-    check_output(out, overwrite=overwrite)
+    check_output(out, overwrite=overwrite, keep=[*pool, target, existing, store])
     engine = _Engine(store, device, dtype, threads, max_length, refit)
     read = _read(pool, mapping, limit, strict)
     if truth:
-        read.column(truth)  # an absent column is said before anything runs
+        defects(read, truth)  # an absent column is said before anything runs
     scores = engine.run(
         runner, "score", pool=read, methods=methods.split(","), model=model, target=target,
         existing=existing, seed=seed,
+        recipe=_recipe(adapter=adapter, learning_rate=learning_rate, batch_tokens=batch_tokens),
     )  # fmt: skip
     judged = judge(scores, truth) if truth else None
     scores.write(out, overwrite=overwrite)
@@ -219,7 +225,8 @@ def select(
     model: ModelOpt = None, scorer_model: ScorerOpt = None, target: TargetOpt = None, existing: ExistingOpt = None,
     fill: Annotated[str, typer.Option(help="when too few rows have a score: none, random")] = "none",
     shape: Annotated[str, typer.Option(help="of the exported data: original, messages")] = "original",
-    mapping: MapOpt = None, limit: LimitOpt = None, store: StoreOpt = None, seed: SeedOpt = 0, device: DeviceOpt = "auto",
+    adapter: AdapterOpt = None, learning_rate: RateOpt = None, batch_tokens: BatchOpt = None, mapping: MapOpt = None,
+    limit: LimitOpt = None, store: StoreOpt = None, seed: SeedOpt = 0, device: DeviceOpt = "auto",
     dtype: DtypeOpt = "auto", threads: ThreadsOpt = None, max_length: LengthOpt = None, refit: RefitOpt = "drift",
     runner: RunnerOpt = "local",
     show_plan: Annotated[bool, typer.Option("--plan", help="print what would run, and stop")] = False,
@@ -237,18 +244,20 @@ def select(
     if shape not in ("original", "messages"):
         raise InputError(f"shape {shape!r} is not one of original, messages")
     if not show_plan:
-        check_output(out, overwrite=overwrite)
+        check_output(out, overwrite=overwrite, keep=[*pool, target, existing, store])
+    recipe = _recipe(adapter=adapter, learning_rate=learning_rate, batch_tokens=batch_tokens)
     engine = _Engine(store, device, dtype, threads, max_length, refit)
     read = _read(pool, mapping, limit, strict)
     if show_plan:
         from curate.report.plans import plan_table
         from curate.report.plans import show_plan as show
 
-        lines = plan_table(read, [chosen], model=scorer_model or model, options=engine.options, store=store, seed=seed)
+        asked = {"model": scorer_model or model, "recipe": recipe, "seed": seed}
+        lines = plan_table(read, [chosen], options=engine.options, store=store, **asked)
         return _json({"plan": lines}) if as_json else show(_console(), lines)
     selection = engine.run(
         runner, "select", pool=read, method=chosen, budget=parsed, model=model, scorer_model=scorer_model, target=target,
-        existing=existing, seed=seed, fill=fill, command=["curate", *sys.argv[1:]],
+        existing=existing, seed=seed, fill=fill, recipe=recipe, command=["curate", *sys.argv[1:]],
     )  # fmt: skip
     selection.write(out, shape=shape, overwrite=overwrite)
     if as_json:
@@ -272,7 +281,7 @@ def train(
     """Fine-tune a model on a pool or a selection; the output is a folder that transformers loads."""
     from curate.files import check_output
 
-    check_output(out, overwrite=overwrite)
+    check_output(out, overwrite=overwrite, keep=[*pool, model, store])
     recipe = _recipe(
         epochs=epochs, steps=steps, tokens=tokens, adapter=adapter, learning_rate=learning_rate, batch_tokens=batch_tokens,
         seed=seed,
@@ -327,15 +336,17 @@ def compare(
     from curate.budget import Budget
     from curate.files import check_output
 
-    check_output(out, overwrite=overwrite)
+    held_out = [text.rpartition("=")[2] for text in evals]
+    check_output(out, overwrite=overwrite, keep=[*pool, *held_out, target, existing, store])
     budgets = [Budget.parse(text, strict=True) for text in budget.split(",")]
     recipe = _recipe(adapter=adapter, learning_rate=learning_rate, batch_tokens=batch_tokens)
     engine = _Engine(store, device, dtype, threads, max_length, refit)
     read = _read(pool, mapping, limit, strict)
     if truth:
         from curate.report.truth import show_picks_truth
+        from curate.truth import defects
 
-        read.column(truth)  # an absent column is said before anything runs
+        defects(read, truth)  # an absent column is said before anything runs
     verdict = engine.run(
         runner, "compare", pool=read, methods=methods.split(","), budgets=budgets,
         evals=_evals(evals), seeds=seeds, tokens=tokens, epochs=epochs, model=model, scorer_model=scorer_model, target=target,
@@ -362,7 +373,7 @@ def run(
     from curate.files import check_output
     from curate.recipe import read_recipe
 
-    check_output(out, overwrite=overwrite)
+    check_output(out, overwrite=overwrite, keep=[recipe, store])
     engine = _Engine(store, device, "auto", threads, None, "drift")
     results = engine.run(runner, "run_recipe", recipe=read_recipe(recipe), out=out, overwrite=overwrite)
     if as_json:
@@ -400,8 +411,8 @@ def _main(arguments: Sequence[str]) -> int:
     debug = "--debug" in arguments
     try:
         with _shown(arguments):
-            code = app(args=list(arguments), prog_name="curate", standalone_mode=False)
-        return int(code or 0)
+            code = int(app(args=list(arguments), prog_name="curate", standalone_mode=False) or 0)
+        return _stopped() if code == INTERRUPTED else code
     except typer.Exit as error:
         return error.exit_code
     except USAGE_ERROR as error:
@@ -411,7 +422,7 @@ def _main(arguments: Sequence[str]) -> int:
         where = error.ctx.command_path if error.ctx else "curate"
         return _say(f"{error.format_message().rstrip('.')}; see {where} --help", 2)
     except (typer.Abort, KeyboardInterrupt):
-        return _say("stopped; what was computed is in the store, and the same command goes on from there", 130)
+        return _stopped()
     except CurateError as error:
         if debug:
             raise
@@ -435,6 +446,10 @@ def _shown(arguments: Sequence[str]) -> Any:
     from curate.progress import shown_on
 
     return shown_on(Terminal(_console(stderr=True), "--json" in arguments))
+
+
+def _stopped() -> int:
+    return _say("stopped; what was computed is in the store, and the same command goes on from there", INTERRUPTED)
 
 
 def _say(text: str, code: int) -> int:

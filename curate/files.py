@@ -4,10 +4,12 @@ import contextlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from curate.errors import InputError
+
+MARKER = ".curate"  # in every output folder: only what carries it is ever replaced
 
 
 def _temporary(path: Path) -> Path:
@@ -60,17 +62,30 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise
 
 
-def check_output(path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-    """Raise InputError when results cannot be written to this folder; called before anything is computed."""
+def check_output(
+    path: str | os.PathLike[str], *, overwrite: bool = False, keep: Iterable[str | os.PathLike[str] | None] = ()
+) -> None:
+    """Raise InputError when results cannot be written to this folder; called before anything is computed.
+
+    keep: what must not lie in a folder that `overwrite` would replace: the inputs and the store, beside the working folder.
+    """
     folder = Path(path)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"the output {folder} is a file, not a folder")
     if folder.exists() and any(folder.iterdir()) and not overwrite:
         raise InputError(f"the output folder {folder} is not empty; choose another or pass --overwrite")
+    if folder.exists() and any(folder.iterdir()) and not (folder / MARKER).is_file():
+        raise InputError(f"the output folder {folder} is not one that curate wrote, so --overwrite leaves it alone")
+    if folder.exists() and overwrite:
+        for kept in (Path.cwd(), *(Path(item) for item in keep if item is not None)):
+            if kept.resolve().is_relative_to(folder.resolve()):
+                raise InputError(f"--overwrite would remove {kept}, which lies in the output folder {folder}; choose another")
     parent = folder.absolute()
     while not parent.exists():
         parent = parent.parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+    if not parent.is_dir():
+        raise InputError(f"the output folder {folder} cannot be made: {parent} is a file")
+    if not os.access(parent, os.W_OK | os.X_OK):
         raise InputError(f"the output folder {folder} cannot be written: no permission in {parent}")
 
 
@@ -81,6 +96,7 @@ def output_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> I
     final = Path(path)
     old = None
     with atomic_folder(final) as temporary:
+        (temporary / MARKER).write_text("made by curate; --overwrite may replace this folder\n")
         yield temporary
         if final.exists():
             old = _temporary(final)

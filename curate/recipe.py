@@ -10,9 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from curate.budget import Budget
 from curate.comparison import compare
 from curate.engine import Engine
-from curate.errors import InputError
+from curate.errors import InputError, first_fault
 from curate.files import output_folder
 from curate.pool import Pool, read_pool
+from curate.registry import make_method
 from curate.resources import data_folder
 from curate.selection import as_model, select
 from curate.training.config import TrainConfig
@@ -26,7 +27,13 @@ class SelectStage(BaseModel):
     method: str
     budget: str | int | float
     settings: dict[str, Any] = Field(default_factory=dict)
-    seed: int = 0
+    seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _readable(self) -> "SelectStage":
+        Budget.parse(self.budget, strict=True)
+        make_method(self.method, self.settings)
+        return self
 
 
 class TrainStage(TrainConfig):
@@ -45,6 +52,14 @@ class CompareStage(BaseModel):
     epochs: float | None = None
     full: bool = True
     train: TrainConfig = TrainConfig()
+
+    @model_validator(mode="after")
+    def _readable(self) -> "CompareStage":
+        for budget in self.budgets:
+            Budget.parse(budget, strict=True)
+        for method in self.methods:
+            make_method(method)
+        return self
 
 
 class Stage(BaseModel):
@@ -86,6 +101,8 @@ class Recipe(BaseModel):
         """A path of the recipe as the file system has it."""
         if text.startswith("@sample/"):
             return str(data_folder() / "sample" / f"{Path(text).name}.parquet")
+        if text.startswith("hub:"):
+            return text
         return str(Path(self.folder) / text)
 
 
@@ -96,14 +113,14 @@ def read_recipe(path: str | Path) -> Recipe:
     except OSError as error:
         raise InputError(f"the recipe {path} cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"the recipe {path} is not YAML: {' '.join(str(error).split())}") from None
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or str(error)
+        raise InputError(f"the recipe {path} is not YAML{f', line {mark.line + 1}' if mark else ''}: {problem}") from None
     if not isinstance(data, dict):
         raise InputError(f"the recipe {path} is not a mapping of pool, model and stages")
     try:
         return Recipe(**{**data, "folder": str(Path(path).absolute().parent)})
     except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"the recipe {path}: {'.'.join(map(str, first['loc'])) or 'top'}: {first['msg']}") from None
+        raise InputError(f"the recipe {path}: {first_fault(error.errors(), 'key')}") from None
 
 
 def run_recipe(recipe: Recipe, *, out: str | Path, engine: Engine, overwrite: bool = False) -> list[dict[str, Any]]:

@@ -98,6 +98,8 @@ def prepare(
     Raises InputError when no row is left.
     """
     scorer = scorer_model or model
+    for named in (model, scorer):
+        named.folder()  # a name at fault is said before anything is computed
     usable, rows, failed = engine.add("pool", pool, model)
     if scorer != model:
         usable, rows, more = engine.add("pool", usable, scorer)
@@ -171,7 +173,8 @@ def score(
 
     Returns a polars frame inside `Scores`. Raises InputError for a pool, model, method or setting at fault.
     """
-    chosen = [as_method(m) for m in ([methods] if isinstance(methods, (str, Method)) else methods)]
+    given = [as_method(m) for m in ([methods] if isinstance(methods, (str, Method)) else methods)]
+    chosen = list({label(method): method for method in given}.values())
     engine = engine or Engine()
     prepared = prepare(
         engine,
@@ -230,10 +233,16 @@ class Selection:
 
 
 def plan(
-    pool: PoolLike, methods: Sequence[str | Method], *, engine: Engine, model: str | Path | ModelSpec | None = None, seed: int = 0
+    pool: PoolLike,
+    methods: Sequence[str | Method],
+    *,
+    engine: Engine,
+    model: str | Path | ModelSpec | None = None,
+    recipe: TrainConfig | None = None,
+    seed: int = 0,
 ) -> tuple[Plan, Prepared]:
-    """What scoring would run in its first round, without running it (the pool is tokenised)."""
-    prepared = prepare(engine, as_pool(pool), model=as_model(model), seed=seed)
+    """What scoring would run in its first round, without running it (the pool is tokenised). `model` scores."""
+    prepared = prepare(engine, as_pool(pool), model=as_model(model), recipe=recipe, seed=seed)
     return merge([r for m in methods for r in as_method(m).requests(prepared.data, {})]), prepared
 
 
@@ -291,10 +300,7 @@ def select(
         "budget": str(parsed),
         "model": spec.label,
         "scorer_model": (scorer or spec).label,
-        "rows_in": report.rows_in,
-        "rows_rejected": len(report.rejected) + len(prepared.unusable),
-        "rows_duplicate": len(report.duplicates),
-        "rows_pool": len(prepared.pool),
+        **_counts(whole, prepared),
         "selected": len(frame),
         "selected_tokens": int(prepared.table["tokens"].to_numpy()[picks.index].sum()),
         "pool_tokens": int(prepared.table["tokens"].sum()),
@@ -330,6 +336,19 @@ def select(
     return Selection(frame, all_scores, prepared.pool, picks.index, summary, manifest, prepared.unusable)
 
 
+def _counts(whole: Pool, prepared: Prepared) -> dict[str, int]:
+    """rows_in = rows_pool + rows_rejected + rows_duplicate. Of a part of what was read, that part is what comes in."""
+    report = whole.report
+    part = len(whole) < sum(report.shapes.values())
+    rejected, duplicates = (0, 0) if part else (len(report.rejected), len(report.duplicates))
+    return {
+        "rows_in": len(whole) + rejected + duplicates,
+        "rows_rejected": rejected + len(prepared.unusable),
+        "rows_duplicate": duplicates,
+        "rows_pool": len(prepared.pool),
+    }
+
+
 def _picks_frame(prepared: Prepared, scores: RowScore, picks: Picks) -> pl.DataFrame:
     ids = prepared.pool.row_ids
     return pl.DataFrame(
@@ -356,5 +375,5 @@ def _filled(picks: Picks, prepared: Prepared, budget: Budget, rng: np.random.Gen
         [*picks.stratum, *[None] * len(extra)],
         [*picks.reason, *["filled at random"] * len(extra)],
         picks.nulls,
-        picks.shortfall,
+        f"{picks.shortfall} {len(extra):,} were filled in at random.",
     )

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from curate.errors import CurateError
+from curate.errors import CurateError, InputError
 from curate.files import atomic_file, atomic_folder
 
 STORE_VERSION = 1
@@ -121,7 +121,7 @@ class Store:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise CurateError(f"the store {self.root} cannot be made: {error.strerror}") from None
+            raise InputError(f"the store {self.root} cannot be made: {error.strerror}") from None
 
     def rows(self, spec: Mapping[str, Any], type: pa.DataType) -> RowArtifact:
         """The row-wise artifact of this spec, empty when nothing of it was computed yet."""
@@ -148,8 +148,9 @@ class Store:
 
     def hash_cache(self) -> dict[str, str]:
         """Content hashes of files by path, size and time; see `save_hash_cache`."""
-        with suppress(OSError, json.JSONDecodeError):
-            return json.loads((self.root / "hashes.json").read_text())
+        with suppress(OSError, ValueError):
+            found = json.loads((self.root / "hashes.json").read_text())
+            return found if isinstance(found, dict) else {}
         return {}
 
     def save_hash_cache(self, cache: Mapping[str, str]) -> None:

@@ -5,14 +5,22 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import polars as pl
 
+from curate.errors import InputError
 from curate.method import Method
 from curate.planted import auroc, coverage, enrichment
 from curate.pool import Pool
 
 
 def defects(pool: Pool, column: str) -> np.ndarray:
-    """object [n]: the planted defect of each row, None where it is untouched. InputError when there is no such column."""
-    return np.array(pool.column(column).to_pylist(), dtype=object)
+    """object [n]: the planted defect of each row, None where it is untouched.
+
+    InputError when there is no such column, or it holds something else than text.
+    """
+    values = pool.column(column).to_pylist()
+    strange = next((value for value in values if not isinstance(value, str | None)), None)
+    if strange is not None:
+        raise InputError(f"the column {column} does not name defects: it holds {type(strange).__name__}, not text or null")
+    return np.array(values, dtype=object)
 
 
 def score_table(scores: Mapping[str, np.ndarray], directions: Mapping[str, int], planted: np.ndarray) -> pl.DataFrame:

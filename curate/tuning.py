@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def evaluate(
     lines: list[dict[str, Any]] = []
     for task in as_tasks(evals):
         usable, rows, _ = engine.add(f"eval {task.name}", task.pool, spec)
-        task = Task(task.name, usable, task.metric)
+        task = replace(task, pool=usable)
         lines += _by_source(evaluate_task(network, engine.tokenizer(spec), task, engine.encodings(spec, rows)))
     schema = {"task": pl.String, "metric": pl.String, "source": pl.String, "value": pl.Float64, "items": pl.Int64}
     return pl.DataFrame(lines, schema=schema)

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 
 class Balanced(Method):
-    """Pick at random, an equal share from every source; what a small source cannot fill goes to the others.
+    """Pick at random, an equal share from every source.
+
+    What a small source cannot fill goes to the others.
 
     Score: a uniform number in [0, 1); the quota makes the choice. Smallest source first, as in arXiv 2403.07384.
     """

@@ -12,7 +12,7 @@ from curate.signals import RowScore
 
 
 class LoBaSS(Method):
-    """Keep the rows whose loss drops most, relative to where it began, when the model is fine-tuned on the whole pool.
+    """Keep the rows whose loss drops most, in proportion, when the model is fine-tuned on the pool.
 
     Score 1 - loss_reference / loss_base, unitless, at most 1; higher is more learnable, below 0 the loss grew. The
     reference is the base model after the final run's own recipe over the whole pool. Source: arXiv 2310.13008.

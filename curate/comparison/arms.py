@@ -65,7 +65,7 @@ class Bench:
             "encoding": self.engine.encoding_spec(self.model),
             "recipe": arm.recipe.model_dump(mode="json") if arm.recipe else None,
             "rows": hash_ids(row_ids[i] for i in arm.positions),
-            "tasks": [[task.name, task.metric, rows.fingerprint] for task, rows in self.tasks],
+            "tasks": [[task.name, task.metric, rows.fingerprint, *_generation(task)] for task, rows in self.tasks],
         }
 
     def run(self, arm: Arm) -> ArmResult:
@@ -110,3 +110,8 @@ class Bench:
         encodings = engine.encodings(self.model, self.rows).take(arm.positions)
         result = engine.train(self.model, encodings, arm.recipe, f"train {arm.name}")
         return result.merged(), result.account()
+
+
+def _generation(task: Task) -> list[str | int]:
+    """The settings of a task that count only where replies are generated."""
+    return [task.extractor, task.max_new_tokens] if task.metric == "exact_match" else []

@@ -20,6 +20,7 @@ from curate.jobs import Job
 from curate.lm.models import ModelSpec
 from curate.method import Method
 from curate.registry import label
+from curate.requests import Rows
 from curate.selection import PoolLike, Prepared, as_method, as_model, as_pool, as_tasks, choose, prepare, signal
 from curate.training.config import TrainConfig
 
@@ -77,14 +78,23 @@ def compare(
         raise InputError(f"seeds must be at least 1, not {seeds}")
     if tokens is not None and epochs is not None:
         raise InputError("give tokens or epochs, not both")
+    for name, value in (("tokens", tokens), ("epochs", epochs)):
+        if value is not None and not value > 0:
+            raise InputError(f"{name} must be above 0, not {value}")
+    if not margin >= 0:
+        raise InputError(f"the margin must be at least 0, not {margin}")
     chosen = _with_controls(methods)
-    sizes = tuple(Budget.parse(budget) for budget in budgets)
+    sizes = tuple(dict.fromkeys(Budget.parse(budget) for budget in budgets))
     if not sizes:
         raise InputError("give at least one budget")
     engine, spec = engine or Engine(), as_model(model)
     base = recipe or TrainConfig()
     whole = as_pool(pool)
     tasks = as_tasks(evals)
+    if not tasks:
+        raise InputError("give at least one evaluation set")
+    if len({task.name for task in tasks}) < len(tasks):
+        raise InputError("two evaluation sets have the same name")
     remarks = _overlaps(whole, tasks, None if target is None else as_pool(target))
     prepared = prepare(
         engine,
@@ -105,7 +115,7 @@ def compare(
         margin,
         confidence,
     )
-    bench = Bench(engine, spec, prepared.rows, [(task, engine.add(f"eval {task.name}", task.pool, spec)[1]) for task in tasks])
+    bench = Bench(engine, spec, prepared.rows, [_usable(engine, task, spec) for task in tasks])
 
     select_seconds, arms = _choose_all(engine, prepared, design)
     if full:
@@ -118,6 +128,11 @@ def compare(
 
     [verdict] = engine.executor.run([Job("verdict", "verdict", conclude)])
     return verdict
+
+
+def _usable(engine: Engine, task: Task, model: ModelSpec) -> tuple[Task, Rows]:
+    usable, rows, _ = engine.add(f"eval {task.name}", task.pool, model)
+    return replace(task, pool=usable), rows
 
 
 def _with_controls(methods: Sequence[str | Method]) -> tuple[Method, ...]:
@@ -257,7 +272,7 @@ def _conclude(
     once = sorted({row["method"] for row in rows if row["selections"] == 1 and row["in_family"] and row["method"] != "full"})
     notes = [
         f"Every arm trained on {config['train_tokens']:,} tokens; the difference from random is paired over "
-        f"{len(design.seeds)} seeds and {len(weights)} evaluation items.",
+        f"{'1 seed' if len(design.seeds) == 1 else f'{len(design.seeds)} seeds'} and {bench.tasks[0][1].size} evaluation items.",
         *remarks,
     ]
     if once and len(design.seeds) > 1:
@@ -272,7 +287,7 @@ def _selections(bench: Bench, results: Mapping[Arm, ArmResult]) -> pl.DataFrame:
             {"method": arm.method, "budget": arm.budget, "seed": arm.seed, "row_id": row_ids[list(arm.positions)].tolist()}
         )
         for arm in results
-        if arm.positions and arm.budget != "100%"
+        if arm.positions and arm.method not in ("full", "full, 1 epoch")
     ]
     return pl.concat(parts)
 

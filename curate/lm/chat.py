@@ -79,7 +79,8 @@ def render(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], to
                 list(part), tools=tools, chat_template=template, tokenize=False, add_generation_prompt=prompt
             )
         except Exception as error:  # a template is a program: whatever it raises is said in one sentence
-            raise MaskError(f"the chat template failed: {str(error).splitlines()[0] if str(error) else error!r}") from None
+            said = str(error).splitlines() or [type(error).__name__]
+            raise MaskError(f"the chat template failed: {said[0]}") from None
 
     text = apply(messages, False)
     replies = []

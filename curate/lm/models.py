@@ -104,10 +104,14 @@ def parameter_count(folder: Path) -> int:
 
 
 def resolve_device(device: str = "auto") -> str:
-    """`auto` is cuda, then mps, then cpu."""
+    """`auto` is cuda, then mps, then cpu. InputError for a device that this machine does not have."""
     import torch
 
     if device != "auto":
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            raise InputError(f"device {device!r} cannot be used here: {str(error).splitlines()[0]}") from None
         return device
     if torch.cuda.is_available():
         return "cuda"
@@ -131,6 +135,7 @@ def load_model(folder: Path, *, device: str, dtype: str, trust_remote_code: bool
     Raises InputError when the folder does not hold a causal language model that can be loaded.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -143,7 +148,7 @@ def load_model(folder: Path, *, device: str, dtype: str, trust_remote_code: bool
             trust_remote_code=trust_remote_code,
             local_files_only=True,
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise InputError(f"the model in {folder} cannot be loaded: {str(error).splitlines()[0]}") from error
     return model.to(device).eval()
 

@@ -1,6 +1,11 @@
 """The methods there are, described by what they themselves say and ask for."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
 
 from curate.lm.models import ModelSpec
 from curate.method import Data
@@ -30,3 +35,18 @@ def catalogue() -> list[dict[str, Any]]:
         )
     order = list(COST.values())
     return sorted(found, key=lambda row: (order.index(row["cost"]), row["name"]))
+
+
+def show_catalogue(console: Console, methods: Sequence[Mapping[str, Any]]) -> None:
+    """The methods under what they cost, each with what it asks for, its settings and its paper."""
+    cost = None
+    for method in methods:
+        if method["cost"] != cost:
+            cost = method["cost"]
+            console.print(Text(f"\ncosts {cost}", style="dim"))
+        console.print(Text.assemble((f"  {method['name']}", "bold"), f"  {method['keeps']}"))
+        settings = ", ".join(f"{key}={value}" for key, value in method["settings"].items())
+        details = [f"asks for {method['asks_for']}", f"settings {settings}" if settings else "", method["paper"]]
+        for line in filter(None, details):
+            console.print(Padding(Text(line, style="dim"), (0, 0, 0, 6)))
+    console.print(Text("\nuse one as `--method name` or, with a setting, `--method name:key=value`"))

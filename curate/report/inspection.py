@@ -12,7 +12,7 @@ from rich.text import Text
 
 from curate.engine import Engine
 from curate.pool import Pool
-from curate.report.table import show_table
+from curate.report.table import printable, show_table
 from curate.selection import as_model
 from curate.store import Store
 
@@ -88,7 +88,7 @@ def show_inspection(console: Console, found: Inspection) -> None:
     console.print(show_table("\nsources", columns, rows[:30], right=columns[1:]))
     for number, pieces in enumerate(found.examples, 1):
         console.print(Text(f"\nexample {number} (green is learned from)", style="bold"))
-        console.print(Text.assemble(*((_safe(text), "green" if learned else "dim") for text, learned in pieces)))
+        console.print(Text.assemble(*((printable(text), "green" if learned else "dim") for text, learned in pieces)))
 
 
 def _spread(values: np.ndarray) -> dict[str, float]:
@@ -99,8 +99,3 @@ def _spread(values: np.ndarray) -> dict[str, float]:
 def _pieces(tokenizer: Any, input_ids: np.ndarray, mask: np.ndarray) -> list[tuple[str, bool]]:
     cuts = [0, *(np.flatnonzero(np.diff(mask.astype(np.int8))) + 1).tolist(), len(mask)]
     return [(tokenizer.decode(input_ids[a:b]), bool(mask[a])) for a, b in zip(cuts, cuts[1:], strict=False)]
-
-
-def _safe(text: str) -> str:
-    """Without control characters: a row must not be able to drive the terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -23,14 +23,15 @@ CALIBRATION_TOKENS = 8192
 
 
 def plan_table(
-    pool: Pool, methods: Sequence[Method], *, model: str | None, options: Mapping[str, Any], store: Path | None, seed: int
+    pool: Pool, methods: Sequence[Method], *, options: Mapping[str, Any], store: Path | None, **asked: Any
 ) -> list[dict[str, Any]]:
-    """The fits and passes of the first round: step, rows to compute, tokens, FLOPs, seconds (None when nothing runs).
+    """The fits and passes of the first round: step, rows to compute, tokens, FLOPs, seconds (0 when nothing runs).
 
-    Times come from one forward batch measured here; a training token counts as three forward ones.
+    options: of the engine. asked: model, recipe and seed, as `curate.selection.plan` has them. Times come from one forward
+    batch measured here; a training token counts as three forward ones.
     """
     engine = Engine(store=Store(store), **options)
-    found, prepared = plan(pool, methods, engine=engine, model=model, seed=seed)
+    found, prepared = plan(pool, methods, engine=engine, **asked)
     speed: float | None = None
     lines = []
     lengths = engine.encodings(prepared.data.model, prepared.rows).lengths

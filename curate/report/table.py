@@ -11,7 +11,12 @@ def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
     """A plain table; columns named in `right` are aligned to the right. Cells are text, never markup."""
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
     for column in columns:
-        table.add_column(column, justify="right" if column in right else "left")
+        table.add_column(Text(printable(column)), justify="right" if column in right else "left")
     for row in rows:
-        table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
+        table.add_row(*(cell if isinstance(cell, Text) else Text(printable(str(cell))) for cell in row))
     return table
+
+
+def printable(text: str) -> str:
+    """Without control characters: a row must not be able to drive the terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)

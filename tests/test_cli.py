@@ -1,0 +1,479 @@
+"""The command line: what it prints, what it writes, and how it refuses."""
+
+import json
+import sys
+
+import polars as pl
+import pytest
+
+from curate.cli import _main
+from curate.errors import InputError
+from curate.pool import read_pool
+
+
+@pytest.fixture
+def run(capsys, monkeypatch, tmp_path):
+    """Runs a command line in an empty folder; gives (exit code, standard output, standard error)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments):
+        words = [str(word) for word in arguments]
+        monkeypatch.setattr(sys, "argv", ["curate", *words])
+        capsys.readouterr()
+        code = _main(words)
+        return code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def messy(make_pool):
+    """60 lines: 58 conversations, one of them again, and a line that is no JSON."""
+    path = make_pool(range(58), name="messy.jsonl", id=lambda i: f"row-{i}", note=lambda i: {"deep": [i, None]})
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines, lines[3], "{no json"]) + "\n")
+    return path
+
+
+# Bad usage and bad input ----------------------------------------------------------------------------------------------
+
+
+def refused(result, *words):
+    """Exit code 2, one line on standard error that holds the words, beside it only what was done before."""
+    code, out, err = result
+    assert (code, out) == (2, "")
+    [said] = [line for line in err.splitlines() if not line.startswith("done: ")]
+    assert said.startswith("curate: ")
+    for word in words:
+        assert word in said
+
+
+@pytest.fixture
+def select(run, small_pool, tmp_path):
+    """`curate select` that would work, but for the options given."""
+
+    def call(*more, budget="10%", pool=small_pool, out=tmp_path / "out"):
+        return run("select", pool, "--out", out, f"--budget={budget}", "--method", "longest", *more)
+
+    return call
+
+
+@pytest.fixture
+def compare(run, make_pool, small_pool, tmp_path):
+    make_pool(range(100, 105), name="dev.jsonl")
+
+    def call(*more):
+        return run("compare", small_pool, "--out", tmp_path / "out", "--methods", "longest", "--eval", "dev.jsonl", *more)
+
+    return call
+
+
+def test_a_missing_file(select, tmp_path):
+    refused(select(pool="gone.jsonl"), "gone.jsonl: no such file")
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_but_malformed_lines(select, tmp_path):
+    (tmp_path / "bad.jsonl").write_text("{a\nnope\n")
+    refused(select(pool="bad.jsonl"), "bad.jsonl, line 1", "not JSON")
+
+
+def test_no_rows(select, tmp_path):
+    (tmp_path / "zero.jsonl").write_text("")
+    refused(select(pool="zero.jsonl"), "zero.jsonl: no rows")
+
+
+@pytest.mark.parametrize("budget", ["0", "0%", "101%", "-5", "abc", "1.5", "nan", ""])
+def test_budgets_that_make_no_sense(select, compare, tmp_path, budget):
+    refused(select(budget=budget), repr(budget), "budget")
+    refused(compare(f"--budget=5%,{budget}"), repr(budget))
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_method_names_close_ones(select, compare):
+    refused(select("--method", "longset"), "'longset'", "did you mean longest?")
+    refused(select("--method", "zzzz"), "there are: balanced, lobass, longest, perplexity, random")
+    refused(compare("--methods", "lobas,longest"), "'lobas'", "did you mean lobass")
+    refused(compare("--methods", "longest,"), "no method is called ''")
+
+
+def test_settings(select):
+    refused(select("--method", "perplexity", "--set", "windw=low"), "perplexity: there is no setting 'windw'", "window")
+    refused(select("--method", "perplexity", "--set", "window=deep"), "perplexity: setting 'window'", "'low', 'mid' or 'high'")
+    refused(select("--method", "perplexity", "--set", "window"), "--set 'window': write key=value")
+    refused(select("--method", "perplexity", "--set", "=low"), "--set '=low'")
+    refused(select("--method", "lobass", "--set", "epochs=-1"), "setting 'epochs'", "greater than 0")
+
+
+def test_models(select, tmp_path):
+    (tmp_path / "empty").mkdir()
+    refused(select("--model", "empty"), "empty is not a model folder")
+    refused(select("--model", "./gone"), "no model folder ./gone")
+    refused(select("--model", "pool.jsonl"), "pool.jsonl is not a model folder")
+    refused(select("--scorer-model", "empty"), "empty is not a model folder")
+
+
+def test_output_folders(select, compare, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").write_text("1")
+    refused(select(), "out is not empty", "--overwrite")
+    refused(compare(), "out is not empty")
+    refused(select(out="pool.jsonl"), "pool.jsonl is a file")
+    refused(select(out="pool.jsonl/deep"), "pool.jsonl is a file")
+    refused(select("--overwrite", out="."), "--overwrite would remove")
+    assert (tmp_path / "out" / "mine").read_text() == "1" and (tmp_path / "pool.jsonl").exists()
+
+
+def test_strict(run, messy, tmp_path):
+    refused(
+        run("select", messy, "--strict", "--out", "out", "--budget", "5"), "--strict: 1 row rejected", "line 60", "not JSON"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_evaluation_sets(compare, run, make_pool, tmp_path):
+    (tmp_path / "zero.jsonl").write_text("")
+    (tmp_path / "deep").mkdir()
+    refused(compare("--eval", "zero.jsonl"), "zero.jsonl: no rows")
+    refused(compare("--eval", "dev.jsonl"), "two evaluation sets are called 'dev'")
+    refused(compare("--eval", "deep/dev.jsonl"), "two evaluation sets are called 'dev'")
+    refused(compare("--eval", "x=gone.jsonl"), "gone.jsonl: no such file")
+    refused(compare("--target", "dev.jsonl"), "rows of the target are in the evaluation set")
+    refused(compare("--eval", "x:accuracy=dev.jsonl"), "metric 'accuracy' is not one of response_loss, exact_match")
+    refused(compare("--eval", "x:exact_match:poem=dev.jsonl"), "extractor 'poem'")
+    refused(run("evaluate", "--eval", "a=dev.jsonl", "--eval", "a=pool.jsonl"), "two evaluation sets are called 'a'")
+
+
+def test_devices_and_dtypes(select, run):
+    refused(select("--dtype", "nonsense"), "dtype 'nonsense' is not one of auto, float32, bfloat16, float16")
+    refused(select("--device", "nonsense"), "device 'nonsense' is not one of")
+    refused(run("train", "pool.jsonl", "--out", "out", "--device", "gpu"), "device 'gpu' is not one of")
+    refused(run("evaluate", "--eval", "pool.jsonl", "--device", "gpu"), "device 'gpu' is not one of")
+
+
+def test_a_device_that_is_not_there(select):
+    import torch
+
+    count = torch.cuda.device_count()
+    code, out, err = select("--method", "perplexity", "--device", f"cuda:{count}")
+    assert (code, out) == (2, "") and f"device 'cuda:{count}' cannot be used here" in err
+
+
+def test_limits_and_choices(select, compare, run):
+    refused(select("--max-length", "99999"), "--max-length 99999 exceeds the context of base-4m, 512 tokens")
+    refused(select("--fill", "zeros"), "fill 'zeros' is not one of none, random")
+    refused(select("--shape", "round"), "shape 'round'")
+    refused(select("--refit", "maybe"), "refit 'maybe'")
+    refused(select("--runner", "slurm"), "runner 'slurm'")
+    refused(select("--map", "messages"), "--map 'messages'")
+    refused(select("--map", "messages=zzz"), "no known shape")
+    refused(select("--store", "pool.jsonl"), "the store pool.jsonl cannot be made")
+    refused(compare("--tokens", "5", "--epochs", "1"), "tokens or epochs, not both")
+    refused(compare("--epochs", "0"), "epochs must be above 0")
+    refused(compare("--margin", "-1"), "margin")
+    refused(compare("--adapter", "qlora"), "'adapter'")
+    refused(compare("--lr", "-1"), "'learning_rate'")
+    refused(compare("--budget", "1%"), "random picks no row at a budget of 1%")
+    refused(compare("--truth", "zzz"), "there is no column zzz")
+    refused(compare("--truth", "messages"), "the column messages does not name defects")
+    refused(run("train", "pool.jsonl", "--out", "out", "--epochs", "1", "--steps", "2"), "give only one of epochs, steps and tokens")
+    refused(run("score", "pool.jsonl", "--out", "out", "--methods", "longest", "--truth", "zzz"), "there is no column zzz")
+
+
+def test_usage(run, select):
+    refused(run("select"), "Missing argument 'POOL...'", "curate select --help")
+    refused(run("select", "pool.jsonl", "--out", "out"), "Missing option '--budget'")
+    refused(run("chose"), "No such command 'chose'", "curate --help")
+    refused(select("--nonsense"), "No such option: --nonsense")
+    refused(select("--max-length", "1"), "--max-length", "greater than or equal to 2")
+    refused(select("--limit", "0"), "--limit")
+    refused(select("--threads", "two"), "--threads")
+
+
+def test_no_arguments_print_the_help(run):
+    code, out, err = run()
+    assert code == 2 and "Usage: curate" in out + err
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("pool: [a\n- b: {", ["is not YAML", "line 2"]),
+        ("- a\n", ["not a mapping"]),
+        ("pool: pool.jsonl\nstages: [{select: {method: longest, budget: 10}}]\nfoo: 1\n", ["there is no key 'foo'"]),
+        ("pool: pool.jsonl\nstages: [{choose: {}}]\n", ["there is no key 'stages.0.choose'"]),
+        ("pool: pool.jsonl\nstages: []\n", ["'stages'"]),
+        ("stages: [{train: {}}]\n", ["'pool'"]),
+        ("pool: pool.jsonl\nstages: [{train: {}, select: {method: longest, budget: 10}}]\n", ["exactly one of"]),
+        ("pool: pool.jsonl\nstages: [{train: {}}, {select: {method: longset, budget: 10}}]\n", ["did you mean longest?"]),
+        ("pool: pool.jsonl\nstages: [{select: {method: longest, budget: 0}}]\n", ["'0'"]),
+        ("pool: gone.jsonl\nstages: [{train: {}}]\n", ["gone.jsonl: no such file"]),
+    ],
+)
+def test_recipes(run, small_pool, tmp_path, text, words):
+    (tmp_path / "recipe.yaml").write_text(text)
+    refused(run("run", "recipe.yaml", "--out", "out"), *words)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_recipe_that_is_not_there(run):
+    refused(run("run", "gone.yaml", "--out", "out"), "the recipe gone.yaml cannot be read")
+
+
+# Faults and interruptions ---------------------------------------------------------------------------------------------
+
+
+def failing(monkeypatch, error):
+    def fail(*args, **options):
+        raise error
+
+    monkeypatch.setattr("curate.selection.select", fail)
+
+
+def test_ctrl_c_says_that_nothing_is_lost(select, monkeypatch):
+    failing(monkeypatch, KeyboardInterrupt())
+    code, out, err = select()
+    assert (code, out) == (130, "") and "what was computed is in the store" in err and "Traceback" not in err
+
+
+def test_a_fault_of_ours_exits_with_1(select, monkeypatch):
+    failing(monkeypatch, RuntimeError("boom"))
+    code, out, err = select()
+    assert (code, out) == (1, "") and err == "curate: a fault in curate: RuntimeError: boom (--debug shows where)\n"
+
+
+def test_a_full_disk_exits_with_1(select, monkeypatch):
+    failing(monkeypatch, OSError(28, "No space left on device", "/data/x"))
+    code, _, err = select()
+    assert code == 1 and err.startswith("curate: /data/x: No space left on device")
+
+
+def test_debug_raises(select):
+    with pytest.raises(InputError, match=r"gone\.jsonl"):
+        select("--debug", pool="gone.jsonl")
+
+
+# select ---------------------------------------------------------------------------------------------------------------
+
+FILES = {
+    "selection.parquet", "scores.parquet", "data.parquet", "data.jsonl", "dataset_info.json", "train_trl.py", "axolotl.yaml",
+    "rejected.jsonl", "duplicates.jsonl", "manifest.json",
+}  # fmt: skip
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_select_from_end_to_end(run, messy, tmp_path):
+    command = ["select", messy, "--method", "perplexity", "--budget", "10%", "--store", "store", "--threads", 1, "--json"]
+    code, out, err = run(*command, "--out", "a")
+    assert (code, err) == (0, "") and out.count("\n") == 1
+    summary = json.loads(out)
+    counts = {key: summary[key] for key in ("rows_in", "rows_rejected", "rows_duplicate", "rows_pool", "selected")}
+    assert counts == {"rows_in": 60, "rows_rejected": 1, "rows_duplicate": 1, "rows_pool": 58, "selected": 5}
+    assert (summary["computed_rows"], summary["reused_rows"], summary["method"]) == (58, 0, "perplexity")
+    assert summary["seconds"] > 0 and summary["shortfall"] is None
+
+    folder = tmp_path / "a"
+    assert {path.name for path in folder.iterdir()} == FILES
+    own = {row["id"]: row for row in map(json.loads, messy.read_text().splitlines()[:-1])}
+    picks, data = pl.read_parquet(folder / "selection.parquet"), lines(folder / "data.jsonl")
+    assert picks.columns == ["row_id", "rank", "score", "gain", "stratum", "reason"]
+    assert picks["rank"].to_list() == [1, 2, 3, 4, 5] and picks["row_id"].n_unique() == 5
+    assert [row.pop("row_id") for row in data] == picks["row_id"].to_list()
+    assert data == [own[row["id"]] for row in data]
+    ids = dict(zip(read_pool(messy).row_ids, [row["id"] for row in read_pool(messy).records()], strict=True))
+    assert [ids[row_id] for row_id in picks["row_id"]] == [row["id"] for row in data]
+
+    scores = pl.read_parquet(folder / "scores.parquet")
+    assert len(scores) == 58 and scores["score"].null_count() == 0 and scores["null_reason"].null_count() == 58
+    ranked = scores.sort("score")["row_id"].to_list()
+    median = [*ranked[27:31], min(ranked[26], ranked[31])]  # of the two that are equally far the smaller row id
+    assert set(picks["row_id"]) == set(median)
+
+    [rejected], [duplicate] = lines(folder / "rejected.jsonl"), lines(folder / "duplicates.jsonl")
+    assert rejected["line"] == 60 and rejected["reason"].startswith("not JSON") and rejected["record_text"] == "{no json"
+    assert (duplicate["line"], duplicate["kept_line"], duplicate["id"], duplicate["source"]) == (59, 4, "row-3", "s0")
+
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["counts"] == {key: value for key, value in summary.items() if key != "out"}
+    assert manifest["command"].startswith(f"curate select {messy} --method perplexity --budget 10% --store store")
+    assert manifest["method"] == {"name": "perplexity", "settings": {"window": "mid"}, "paper": "2309.04564"}
+    assert {stage["kind"] for stage in manifest["stages"]} == {"encode", "pass"}
+    [forward] = [stage for stage in manifest["stages"] if stage["kind"] == "pass"]
+    assert forward["tokens"] == summary["pool_tokens"] and forward["flops"] > 0 and forward["seconds"] > 0
+    assert len(manifest["model"]["fingerprint"]) == 32 and manifest["pool"]["files"] == [str(messy)]
+    assert {"python", "torch", "transformers", "curate"} <= set(manifest["curate"])
+
+    # At another budget nothing is computed again, and in another order of rows nothing changes.
+    code, out, _ = run(*command, "--out", "b", "--budget", "20")
+    again = json.loads(out)
+    assert (again["computed_rows"], again["reused_rows"], again["selected"]) == (0, 58, 20)
+    shuffled = tmp_path / "shuffled.jsonl"
+    shuffled.write_text("\n".join(reversed(messy.read_text().splitlines())) + "\n")
+    code, out, _ = run("select", shuffled, *command[2:], "--out", "c")
+    assert json.loads(out)["computed_rows"] == 0
+    assert pl.read_parquet(tmp_path / "c" / "selection.parquet").equals(picks)
+
+
+def test_what_was_selected_loads_elsewhere(run, messy, tmp_path):
+    from datasets import load_dataset
+
+    assert run("select", messy, "-m", "longest", "-b", "7", "--out", "out", "--json")[0] == 0
+    cache = str(tmp_path / "cache")
+    table = load_dataset("parquet", data_files=str(tmp_path / "out" / "data.parquet"), cache_dir=cache)["train"]
+    rows = load_dataset("json", data_files=str(tmp_path / "out" / "data.jsonl"), cache_dir=cache)["train"]
+    assert len(table) == len(rows) == 7 and table["messages"] == rows["messages"] and table["row_id"] == rows["row_id"]
+    assert all(messages[-1]["content"].count("It is") == 4 for messages in table["messages"])  # the longest replies
+
+    # The folder of a selection is itself a pool.
+    code, out, _ = run("select", "out", "-m", "longest", "-b", "3", "--out", "less", "--json")
+    assert code == 0 and json.loads(out)["rows_in"] == 7
+    less = pl.read_parquet(tmp_path / "less" / "selection.parquet")["row_id"].to_list()
+    assert less == pl.read_parquet(tmp_path / "out" / "selection.parquet")["row_id"].to_list()[:3]
+
+
+def test_select_as_messages(run, messy, tmp_path):
+    assert run("select", messy, "-m", "longest", "-b", "5", "--out", "out", "--shape", "messages", "--json")[0] == 0
+    for row in lines(tmp_path / "out" / "data.jsonl"):
+        assert set(row) == {"row_id", "source", "messages"} and row["messages"][0]["role"] == "user"
+
+
+def test_select_for_people(run, messy):
+    code, out, _ = run("select", messy, "-m", "longest", "-b", "10%", "--out", "out")
+    assert code == 0
+    assert "60 rows = 58 in the pool + 1 rejected + 1 duplicates" in out
+    assert "5 rows (8.6%)" in out and "by longest with base-4m" in out and "written   out" in out
+
+
+def test_a_budget_of_tokens(run, messy, tmp_path):
+    code, out, _ = run("select", messy, "-m", "longest", "-b", "300 tokens", "--out", "out", "--json")
+    summary = json.loads(out)
+    assert code == 0 and summary["budget"] == "300 tokens"
+    code, out, _ = run("score", messy, "-m", "longest", "--out", "scores", "--json")
+    frame = pl.read_parquet(tmp_path / "scores" / "scores.parquet").sort("longest", "row_id", descending=[True, False])
+    spent = frame["tokens"].cum_sum().to_list()
+    fits = sum(total <= 300 for total in spent)
+    assert fits > 1 and summary["selected"] == fits and summary["selected_tokens"] == spent[fits - 1]
+    assert pl.read_parquet(tmp_path / "out" / "selection.parquet")["row_id"].to_list() == frame["row_id"].to_list()[:fits]
+
+
+def test_a_budget_too_small_for_one_row_says_so(run, messy):
+    code, out, _ = run("select", messy, "-m", "longest", "-b", "2 tokens", "--out", "out", "--json")
+    summary = json.loads(out)
+    assert code == 0 and summary["selected"] == 0 and "more than the budget of 2" in summary["shortfall"]
+
+
+def test_rows_without_a_score_leave_the_selection_short_or_filled(run, messy, tmp_path):
+    base = ["select", messy, "-m", "lobass", "--set", "min_response_tokens=20", "-b", "50", "--json"]
+    short = json.loads(run(*base, "--out", "short")[1])
+    scores = pl.read_parquet(tmp_path / "short" / "scores.parquet")
+    scored = 58 - scores["score"].null_count()
+    assert 0 < scored < 50 and short["selected"] == scored and short["rows_null"] == 58 - scored
+    assert f"allows 50 rows, but only {scored} of 58" in short["shortfall"]
+    reasons = scores.filter(pl.col("score").is_null())["null_reason"].unique().to_list()
+    assert reasons == ["fewer than 20 reply tokens"]
+
+    full = json.loads(run(*base, "--out", "full", "--fill", "random")[1])
+    picks = pl.read_parquet(tmp_path / "full" / "selection.parquet")
+    assert full["selected"] == 50 and picks["row_id"].n_unique() == 50
+    assert f"{50 - scored} were filled in at random" in full["shortfall"]
+    assert picks["reason"].to_list()[scored:] == ["filled at random"] * (50 - scored)
+    assert picks["score"].null_count() == 50 - scored
+    assert picks["row_id"].to_list()[:scored] == pl.read_parquet(tmp_path / "short" / "selection.parquet")["row_id"].to_list()
+
+
+def test_the_seed_decides_what_random_picks(run, messy, tmp_path):
+    def picked(seed, out):
+        assert run("select", messy, "-m", "random", "-b", "10", "--seed", seed, "--out", out, "--json")[0] == 0
+        return pl.read_parquet(tmp_path / out / "selection.parquet")["row_id"].to_list()
+
+    first = picked(1, "a")
+    assert picked(1, "b") == first and set(picked(2, "c")) != set(first)
+
+
+def test_plan_writes_nothing(run, messy, tmp_path):
+    base = ["select", messy, "-m", "lobass", "-b", "10%", "--store", "store", "--out", "out", "--plan"]
+    code, out, err = run(*base, "--json")
+    plan = json.loads(out)["plan"]
+    assert (code, err) == (0, "") and not (tmp_path / "out").exists()
+    assert len(plan) == 3 and all(step["rows"] == 58 and step["tokens"] > 0 and step["flops"] > 0 for step in plan)
+    assert plan[0]["step"].startswith("fit base-4m on 58 rows")
+    assert not list((tmp_path / "store").glob("fits/*"))
+    code, out, _ = run(*base)
+    assert code == 0 and "fit base-4m on 58 rows" in out and "in all" in out
+    # A full output folder does not matter to a plan.
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").write_text("1")
+    assert run(*base)[0] == 0
+
+
+def test_overwrite_replaces_the_folder(run, messy, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old").write_text("1")
+    assert run("select", messy, "-m", "longest", "-b", "5", "--out", "out", "--overwrite", "--json")[0] == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
+
+
+# The other verbs ------------------------------------------------------------------------------------------------------
+
+
+def test_score(run, messy, tmp_path):
+    code, out, err = run("score", messy, "-m", "random,longest,longest", "--truth", "planted", "--out", "out", "--json")
+    found = json.loads(out)
+    assert (code, err) == (0, "") and found["rows"] == 58 and found["methods"] == ["random", "longest"]
+    assert {(line["method"], line["defect"]) for line in found["truth"]} == {("random", "wrong"), ("longest", "wrong")}
+    frame = pl.read_parquet(tmp_path / "out" / "scores.parquet")
+    assert frame.columns == ["row_id", "source", "tokens", "response_tokens", "random", "longest"]
+    assert frame["longest"].to_list() == frame["response_tokens"].to_list()
+    code, out, _ = run("score", messy, "-m", "longest", "--out", "people")
+    assert code == 0 and "longest" in out and "+1.00" in out
+
+
+def test_inspect(run, messy):
+    code, out, err = run("inspect", messy, "--json")
+    found = json.loads(out)
+    assert (code, err) == (0, "") and found["rows_in"] == found["rows_pool"] + found["rows_rejected"] + found["rows_duplicate"]
+    assert found["problems"] == {"not JSON": 1} and found["shapes"] == {"messages": 58}
+    assert sum(source["rows"] for source in found["sources"].values()) == 58
+    code, out, _ = run("inspect", messy, "--examples", "1")
+    assert code == 0 and "not JSON" in out and "What is" in out
+
+
+def test_inspect_lets_no_row_drive_the_terminal(run, tmp_path):
+    messages = [{"role": "user", "content": "a\x1b[2Jb"}, {"role": "assistant", "content": "c\x07d"}]
+    row = {"messages": messages, "source": "[red]s\x1b[31m"}
+    (tmp_path / "odd.jsonl").write_text(json.dumps(row) + "\n")
+    code, out, _ = run("inspect", "odd.jsonl")
+    assert code == 0 and "[red]s" in out and "\x1b[2J" not in out and "\x1b[31m" not in out and "\x07" not in out
+
+
+def test_train_and_evaluate(run, make_pool, messy, tiny, tmp_path):
+    make_pool(range(100, 110), name="dev.jsonl")
+    code, out, err = run(
+        "train", messy, "--model", tiny, "--tokens", 400, "--batch-tokens", 200, "--lr", "0.01", "--out", "m", "--json"
+    )
+    account = json.loads(out)
+    assert (code, err) == (0, "") and account["rows"] == 58 and account["steps"] == 2 and account["tokens"] >= 400
+    assert json.loads((tmp_path / "m" / "training.json").read_text())["recipe"]["tokens"] == 400
+
+    def loss(model):
+        code, out, err = run("evaluate", "--eval", "dev.jsonl", "--model", model, "--json")
+        assert (code, err) == (0, "")
+        return json.loads(out)["results"]
+
+    before, after = loss(tiny), loss("m")
+    assert [line["source"] for line in after] == [None, "s0", "s1", "s2"] and after[0]["items"] == 10
+    assert after[0]["value"] == pytest.approx(sum(line["value"] for line in after[1:]) / 3)
+    assert after[0]["value"] != before[0]["value"]
+    code, out, _ = run("evaluate", "--eval", "dev.jsonl", "--model", "m")
+    assert code == 0 and "mean over sources" in out
+
+
+def test_json_has_no_nan(run, make_pool):
+    """One spoiled row, and no untouched one: there is no AUROC, which JSON calls null."""
+    make_pool(range(4), name="spoiled.jsonl", planted=lambda i: "wrong")
+    code, out, _ = run("score", "spoiled.jsonl", "-m", "random", "--truth", "planted", "--out", "out", "--json")
+    assert code == 0 and "NaN" not in out and json.loads(out)["truth"][0]["auroc"] is None

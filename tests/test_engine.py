@@ -1,0 +1,433 @@
+"""The engine: passes are shared, nothing is computed twice, and a killed run goes on where it was."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import curate.engine
+import curate.lm.forward
+from curate.engine import Engine
+from curate.errors import CurateError, InputError
+from curate.lm.encodings import ENCODING_TYPE, from_arrow
+from curate.lm.models import ModelSpec
+from curate.lm.observables import OBSERVABLES, Observable
+from curate.method import Method
+from curate.plan import Pass
+from curate.pool import read_pool
+from curate.registry import make_method
+from curate.requests import Fit, Observe
+from curate.selection import prepare, score, select
+from curate.store import Store
+from curate.training.config import TrainConfig
+
+QUICK = TrainConfig(adapter="none", learning_rate=1e-2, batch_tokens=256)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def run(store, tiny):
+    """Scores a pool file with a fresh engine on the store; the engine comes back in `.engine`."""
+
+    def run(pool, *methods, model=tiny, recipe=QUICK, seed=0, **settings):
+        engine = Engine(store=store, **settings)
+        scores = score(pool, list(methods), model=model, engine=engine, recipe=recipe, seed=seed)
+        scores.engine = engine
+        return scores
+
+    return run
+
+
+def values(scores, name):
+    return dict(zip(scores.frame["row_id"], scores.frame[name], strict=True))
+
+
+def stages(scores, kind):
+    return [(stage.computed_rows, stage.reused_rows, stage.tokens) for stage in scores.stages if stage.kind == kind]
+
+
+def forbid_models(monkeypatch):
+    def refuse(*args, **keys):
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr(curate.engine, "load_model", refuse)
+
+
+# One pass, many scores ------------------------------------------------------------------------------------------------
+
+
+def test_methods_share_the_pass_of_the_base(run, small_pool):
+    both = run(small_pool, "perplexity", "lobass")
+    tokens = int(both.frame["tokens"].sum())
+    assert stages(both, "pass") == [(24, 0, tokens)] * 2  # the base once, the reference once
+    assert stages(both, "train") == [(24, 0, tokens)]
+    assert all(stage.flops > 0 and stage.seconds > 0 for stage in both.stages if stage.kind != "encode")
+
+
+def test_one_method_after_the_other_shares_it_too(run, small_pool):
+    first = run(small_pool, "perplexity")
+    tokens = int(first.frame["tokens"].sum())
+    assert stages(first, "pass") == [(24, 0, tokens)]
+    then = run(small_pool, "lobass")
+    assert sorted(stages(then, "pass")) == [(0, 24, 0), (24, 0, tokens)]
+    assert then.frame["lobass"].null_count() == 0 and then.frame["lobass"].n_unique() > 5
+
+
+def test_scores_are_the_losses_of_the_model(run, small_pool, tiny):
+    from curate.lm.forward import mean_losses
+    from curate.lm.models import load_model
+
+    scores = run(small_pool, "perplexity", "longest")
+    engine = scores.engine
+    _, rows, _ = engine.add("pool", scores.pool, ModelSpec(str(tiny)))
+    want, _ = mean_losses(load_model(tiny, device="cpu", dtype="float32"), engine.encodings(ModelSpec(str(tiny)), rows))
+    np.testing.assert_allclose(scores.frame["perplexity"].to_numpy(), want, rtol=0, atol=1e-6)
+    assert scores.frame["longest"].to_list() == scores.frame["response_tokens"].to_list()
+
+
+def test_what_the_tokens_tell_loads_no_model(run, small_pool, monkeypatch):
+    forbid_models(monkeypatch)
+    scores = run(small_pool, "longest", "random", "balanced")
+    assert [stage.kind for stage in scores.stages] == ["encode"]
+
+
+class Logprobs(Method):
+    """Asks for several observables in two rounds."""
+
+    name = "logprobs"
+    paper = "none"
+    cost = "forward"
+
+    def requests(self, data, seen):
+        ask = [Observe(data.model, data.pool, name) for name in ("token_logprobs", "sum_loss")]
+        return [*ask, Observe(data.model, data.pool, "mean_loss")] if ask[0] in seen else ask
+
+    def signal(self, data, seen, rng):
+        logp, total, _ = (seen[request] for request in self.requests(data, seen))
+        np.testing.assert_allclose([-row.sum() for row in logp], total.values, rtol=1e-5)
+        return seen[Observe(data.model, data.pool, "mean_loss")]
+
+
+def test_rounds_and_lists(run, small_pool):
+    scores = run(small_pool, Logprobs())
+    assert [stage.name.split(" of ")[0] for stage in scores.stages if stage.kind == "pass"] == [
+        "token_logprobs, sum_loss",
+        "mean_loss",
+    ]
+    assert scores.frame["logprobs"].null_count() == 0
+
+
+def test_what_a_method_did_not_ask_for_is_not_there(run, small_pool, tiny):
+    engine = run(small_pool, "perplexity").engine
+    prepared = prepare(engine, read_pool(small_pool), model=ModelSpec(str(tiny)))
+    seen = engine.gather([make_method("perplexity")], prepared.data)
+    assert list(seen) == [Observe(prepared.data.model, prepared.rows, "mean_loss")] and len(seen) == 1
+    with pytest.raises(KeyError):
+        seen[Observe(prepared.data.model, prepared.rows, "sum_loss")]
+    with pytest.raises(CurateError, match="was asked about before it was made"):
+        engine.fitted(Fit(prepared.data.model, prepared.rows, QUICK))
+
+
+# Nothing computed twice -----------------------------------------------------------------------------------------------
+
+
+def test_a_second_run_computes_nothing(run, small_pool, monkeypatch):
+    first = run(small_pool, "perplexity", "lobass")
+    forbid_models(monkeypatch)
+    again = run(small_pool, "perplexity", "lobass")
+    assert again.frame.equals(first.frame)
+    assert stages(again, "pass") == [(0, 24, 0)] * 2 and not stages(again, "train") and not stages(again, "encode")
+
+
+def test_a_second_run_does_not_import_the_libraries_of_models(run, small_pool, store, tiny):
+    run(small_pool, "perplexity")
+    code = """
+import sys
+from curate.engine import Engine
+from curate.selection import score
+from curate.store import Store
+engine = Engine(store=Store(sys.argv[1]))
+assert len(score(sys.argv[2], "perplexity", model=sys.argv[3], engine=engine).frame) == 24
+print(sorted({"transformers", "tokenizers", "peft", "scipy", "sklearn", "prefect"} & set(sys.modules)))
+"""
+    found = subprocess.run([sys.executable, "-c", code, store.root, small_pool, tiny], capture_output=True, text=True, timeout=60)
+    assert (found.stdout, found.stderr) == ("[]\n", "")
+
+
+def test_another_budget_loads_no_model(store, small_pool, tiny, monkeypatch):
+    def pick(budget, method="lobass"):
+        return select(small_pool, method, budget=budget, model=tiny, engine=Engine(store=store), recipe=QUICK)
+
+    first = pick("25%")
+    assert (first.summary["computed_rows"], first.summary["reused_rows"]) == (24, 0)
+    forbid_models(monkeypatch)
+    more = pick("50%")
+    assert (more.summary["computed_rows"], more.summary["reused_rows"], more.summary["selected"]) == (0, 24, 12)
+    assert more.frame["row_id"][:6].to_list() == first.frame["row_id"].to_list()
+    assert pick(3, "perplexity:window=low").summary["selected"] == 3
+
+
+def test_appended_rows_alone_are_computed(run, make_pool, tiny):
+    before = run(make_pool(range(24)), "perplexity")
+    after = run(make_pool(range(30)), "perplexity")
+    old, new = values(before, "perplexity"), values(after, "perplexity")
+    assert {row_id: new[row_id] for row_id in old} == old
+    fresh = after.frame.filter(~after.frame["row_id"].is_in(list(old)))
+    assert len(fresh) == 6 and stages(after, "pass") == [(6, 24, int(fresh["tokens"].sum()))]
+    assert [(s.computed_rows, s.reused_rows) for s in after.stages if s.kind == "encode"] == [(6, 24)]
+    _, rows, _ = after.engine.add("pool", after.pool, ModelSpec(str(tiny)))
+    assert after.engine.computed_rows(rows) == 6
+
+
+def test_removed_rows_cost_nothing(run, make_pool, monkeypatch):
+    before = values(run(make_pool(range(24)), "perplexity"), "perplexity")
+    forbid_models(monkeypatch)
+    after = values(run(make_pool(range(5, 20)), "perplexity"), "perplexity")
+    assert len(after) == 15 and after.items() <= before.items()
+
+
+def test_the_same_rows_under_other_columns_are_the_same(run, make_pool, monkeypatch):
+    before = values(run(make_pool(range(24)), "perplexity"), "perplexity")
+    forbid_models(monkeypatch)
+    shuffled = make_pool(list(reversed(range(24))), "other.jsonl", source=lambda i: "elsewhere", note=lambda i: i)
+    assert values(run(shuffled, "perplexity"), "perplexity") == before
+
+
+def test_what_makes_a_result_is_in_its_address(store, small_pool, tiny, base4m, tmp_path, monkeypatch):
+    other = shutil.copytree(tiny, tmp_path / "other")
+    (other / "chat_template.jinja").write_text((tiny / "chat_template.jinja").read_text() + " ")
+    same = shutil.copytree(tiny, tmp_path / "same")
+    pool = read_pool(small_pool)
+
+    def address(model=tiny, observable="mean_loss", **settings):
+        engine, spec = Engine(store=store, **settings), ModelSpec(str(model))
+        _, rows, _ = engine.add("pool", pool, spec)
+        return engine.artifact(Pass(spec, rows, "conversation", (observable,)), observable).folder.name
+
+    changed = [
+        address(),
+        address(base4m),
+        address(other),
+        address(observable="sum_loss"),
+        address(dtype="bfloat16"),
+        address(max_length=100),
+    ]
+    assert len(set(changed)) == 6
+    assert address(same) == address() == address(batch_tokens=77, refit="never")
+    for name in ("FORWARD_VERSION", "ENCODE_VERSION"):
+        with monkeypatch.context() as patch:
+            patch.setattr(curate.engine, name, 99)
+            assert address() not in changed
+    newer = Observable(**{**vars(OBSERVABLES["mean_loss"]), "version": 99})
+    monkeypatch.setitem(OBSERVABLES, "mean_loss", newer)
+    assert address() not in changed
+
+
+def test_rows_that_a_second_tokeniser_takes_stay_counted(store, small_pool, tiny, base4m):
+    """Tokenising for the model to be trained and for the one that scores are both work on the same rows."""
+    engine = Engine(store=store)
+    prepared = prepare(engine, read_pool(small_pool), model=ModelSpec(str(tiny)), scorer_model=ModelSpec(str(base4m)))
+    assert engine.computed_rows(prepared.rows) == 24
+    again = Engine(store=store)
+    prepared = prepare(again, read_pool(small_pool), model=ModelSpec(str(tiny)), scorer_model=ModelSpec(str(base4m)))
+    assert again.computed_rows(prepared.rows) == 0
+
+
+# Killed and resumed ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("survive", [0, 1, 11, 23])
+def test_a_killed_pass_goes_on_with_the_same_bits(run, make_pool, tmp_path, tiny, monkeypatch, survive):
+    pool = make_pool(range(24))
+    monkeypatch.setattr(curate.engine, "SHARD_TOKENS", 200)
+    undisturbed = Engine(store=Store(tmp_path / "undisturbed"), batch_tokens=128)
+    want = score(pool, Logprobs(), model=tiny, engine=undisturbed)
+    real = curate.lm.forward.token_logprobs
+
+    def killed(*args, **keys):
+        nonlocal survive
+        for item in real(*args, **keys):
+            if survive == 0:
+                raise KeyboardInterrupt
+            survive -= 1
+            yield item
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(curate.lm.forward, "token_logprobs", killed)
+        run(pool, Logprobs(), batch_tokens=128)
+    resumed = run(pool, Logprobs(), batch_tokens=128)
+    assert resumed.frame.equals(want.frame)
+    [(computed, reused, _), _] = stages(resumed, "pass")
+    assert computed + reused == 24
+    assert shards(resumed.engine.store) == shards(undisturbed.store)
+
+
+def shards(store):
+    """What every shard holds, without the seconds that it took."""
+    found = {}
+    for path in store.root.glob("rows/*/part-*"):
+        with pa.memory_map(str(path)) as source:
+            table = pa.ipc.open_file(source).read_all()
+        found[path.parent.name, path.name] = table.replace_schema_metadata().to_pylist()
+    return found
+
+
+def test_a_killed_pass_keeps_its_whole_shards(run, make_pool, monkeypatch):
+    pool = make_pool(range(24))
+    monkeypatch.setattr(curate.engine, "SHARD_TOKENS", 200)
+    real = curate.lm.forward.token_logprobs
+    calls = []
+
+    def killed(*args, **keys):
+        calls.append(len(args[1]))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(*args, **keys)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(curate.lm.forward, "token_logprobs", killed)
+        run(pool, "perplexity")
+    resumed = run(pool, "perplexity")
+    [(computed, reused, _)] = stages(resumed, "pass")
+    assert reused == calls[0] + calls[1] > 0 and computed == 24 - reused
+
+
+def test_a_killed_fit_leaves_nothing_behind(run, small_pool, store, monkeypatch):
+    import curate.training.trainer
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+
+        def killed(*args, **keys):
+            raise KeyboardInterrupt
+
+        patch.setattr(curate.training.trainer, "save_model", killed)
+        run(small_pool, "lobass")
+    assert list(store.root.glob("fits/*")) == []
+    assert run(small_pool, "lobass").frame["lobass"].null_count() == 0
+
+
+# Fits that are kept ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fits(store):
+    return lambda: len(list(store.root.glob("fits/*")))
+
+
+@pytest.mark.parametrize(
+    ("refit", "grown", "made"),
+    [("drift", 22, 1), ("drift", 26, 2), ("never", 26, 1), ("never", 40, 1), ("always", 21, 2), ("always", 20, 1)],
+)
+def test_when_a_fit_is_made_again(run, make_pool, fits, refit, grown, made):
+    run(make_pool(range(20)), "lobass")
+    after = run(make_pool(range(grown)), "lobass", refit=refit)
+    assert fits() == made and len(stages(after, "train")) == made - 1
+    assert after.frame["lobass"].null_count() == 0
+    kept = made == 1 and grown > 20
+    assert [("was kept although" in note) for note in after.engine.notes] == [True] * kept
+    if kept:
+        assert f"{(grown - 20) / grown:.1%} of the rows have changed" in after.engine.notes[0]
+        # New rows are scored by the kept fit, the others stay as they were.
+        assert stages(after, "pass")[1][:2] == (grown - 20, 20)
+
+
+def test_removed_rows_are_drift_too(run, make_pool, fits):
+    run(make_pool(range(20)), "lobass")
+    run(make_pool(range(19)), "lobass")
+    assert fits() == 1
+    run(make_pool(range(15)), "lobass")
+    assert fits() == 2
+
+
+def test_the_closest_fit_serves(run, make_pool, fits):
+    run(make_pool(range(20)), "lobass")
+    run(make_pool(range(30)), "lobass")
+    near = run(make_pool(range(29)), "lobass", refit="never")
+    assert fits() == 2 and "3.4% of the rows" in near.engine.notes[0]
+
+
+def test_another_recipe_seed_or_model_is_another_fit(run, small_pool, fits, base4m):
+    run(small_pool, "lobass", refit="never")
+    run(small_pool, "lobass:epochs=2", refit="never")
+    run(small_pool, "lobass", refit="never", seed=1)
+    run(small_pool, "lobass", refit="never", recipe=QUICK.model_copy(update={"learning_rate": 2e-2}))
+    assert fits() == 4
+    run(small_pool, "lobass", refit="never", max_length=100)  # other tokens
+    assert fits() == 5
+
+
+def test_what_a_fit_took_is_kept(run, small_pool, store, tiny):
+    first = run(small_pool, "lobass", "perplexity")
+    again = run(small_pool, "lobass", "perplexity")
+    data = prepare(again.engine, again.pool, model=ModelSpec(str(tiny)), recipe=QUICK).data
+    methods = [make_method(name) for name in ("lobass", "perplexity", "longest")]
+    seen = again.engine.gather(methods, data)
+    took = [again.engine.seconds(seen, method) for method in methods]
+    assert took[0] > took[1] > 0 and took[2] == 0
+    [account] = [json.loads(path.read_text()) for path in store.root.glob("fits/*/fit.json")]
+    assert account["tokens"] == stages(first, "train")[0][2] and took[0] > account["seconds"] > 0
+
+
+# What goes wrong ------------------------------------------------------------------------------------------------------
+
+
+def test_a_refit_rule_is_one_of_three():
+    with pytest.raises(InputError, match="'sometimes' is not one of never, drift, always"):
+        Engine(refit="sometimes")
+
+
+def test_weights_that_are_not_numbers_give_null_and_not_0(run, small_pool, tiny, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    broken = shutil.copytree(tiny, tmp_path / "broken")
+    weights = load_file(broken / "model.safetensors")
+    weights["model.norm.weight"][:] = float("nan")
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    scores = run(small_pool, "perplexity", model=broken)
+    assert scores.frame["perplexity"].null_count() == 24
+    assert set(scores.frame["perplexity_null"]) == {"the model gave a number that is not finite"}
+    picked = select(small_pool, "perplexity", budget=5, model=broken, engine=scores.engine)
+    assert len(picked) == 0 and picked.summary["rows_null"] == 24 and "only 0 of 24 rows" in picked.summary["shortfall"]
+
+
+def test_a_reply_that_is_cut_off_is_left_out_with_a_reason(store, make_pool, tiny, tmp_path):
+    def with_long_question(i):
+        return [{"role": "user", "content": "so " * (200 if i < 3 else 1) + str(i)}, {"role": "assistant", "content": f"Yes {i}."}]
+
+    pool = make_pool(range(10), messages=with_long_question)
+    engine = Engine(store=store, max_length=64)
+    usable, rows, failed = engine.add("pool", read_pool(pool), ModelSpec(str(tiny)))
+    assert len(usable) == rows.size == 7 and set(failed.values()) == {"the reply is cut off entirely at 64 tokens"}
+    assert len(engine.encodings(ModelSpec(str(tiny)), rows)) == 7
+    picked = select(pool, "longest", budget=1.0, model=tiny, engine=Engine(store=store, max_length=64))
+    assert picked.summary["rows_rejected"] == 3 and len(picked) == 7 and picked.unusable == failed
+    with pytest.raises(InputError, match="no row of the pool can be used by tiny: the reply is cut off entirely at 5"):
+        Engine(store=store, max_length=5).add("pool", read_pool(pool), ModelSpec(str(tiny)))
+
+
+def test_a_limit_beyond_the_context_is_refused(store, small_pool, tiny):
+    with pytest.raises(InputError, match="--max-length 300 exceeds the context of tiny, 256 tokens"):
+        Engine(store=store, max_length=300).add("pool", read_pool(small_pool), ModelSpec(str(tiny)))
+
+
+def test_encodings_come_back_as_they_went(store):
+    rng = np.random.default_rng(0)
+    rows = [{"input_ids": rng.integers(0, 9, n), "loss_mask": rng.random(n) < 0.5, "truncated": bool(n % 2)} for n in (3, 1, 6, 2)]
+    artifact = store.rows({"kind": "encoding"}, ENCODING_TYPE)
+    artifact.put(["b", "x", "d"], [rows[0], None, rows[1]], [None, "why", None])
+    artifact.put(["a", "c"], [rows[2], rows[3]], [None, None])
+    order = {"a": 2, "b": 0, "c": 3, "d": 1}
+    found = from_arrow(list(order), artifact.get(list(order))["value"])
+    for i, number in enumerate(order.values()):
+        assert found.input_ids[i].tolist() == rows[number]["input_ids"].tolist() and found.input_ids[i].dtype == np.int32
+        assert found.loss_mask[i].tolist() == rows[number]["loss_mask"].tolist()
+    assert found.truncated.tolist() == [False, True, False, True]
+    assert len(from_arrow([], artifact.get([])["value"])) == 0

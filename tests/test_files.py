@@ -1,0 +1,125 @@
+"""A half-written file or folder is never seen under its final name."""
+
+import os
+
+import pytest
+
+from curate.errors import InputError
+from curate.files import atomic_file, atomic_folder, check_output, output_folder
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_appears_whole(tmp_path):
+    with atomic_file(tmp_path / "a" / "x") as path:
+        path.write_text("new")
+        assert not (tmp_path / "a" / "x").exists()
+    assert (tmp_path / "a" / "x").read_text() == "new" and names(tmp_path / "a") == ["x"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_file_that_fails_leaves_the_old_one(tmp_path, error):
+    (tmp_path / "x").write_text("old")
+    with pytest.raises(error), atomic_file(tmp_path / "x") as path:
+        path.write_text("half")
+        raise error
+    assert (tmp_path / "x").read_text() == "old" and names(tmp_path) == ["x"]
+
+
+def test_a_folder_appears_whole(tmp_path):
+    with atomic_folder(tmp_path / "out") as folder:
+        (folder / "deep").mkdir()
+        (folder / "deep" / "x").write_text("new")
+        assert not (tmp_path / "out").exists()
+    assert (tmp_path / "out" / "deep" / "x").read_text() == "new" and names(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_folder_that_fails_leaves_nothing(tmp_path, error):
+    with pytest.raises(error), atomic_folder(tmp_path / "out") as folder:
+        (folder / "x").write_text("half")
+        raise error
+    assert names(tmp_path) == []
+
+
+def test_of_two_writers_the_first_wins(tmp_path):
+    with atomic_folder(tmp_path / "out") as ours:
+        (ours / "x").write_text("ours")
+        with atomic_folder(tmp_path / "out") as theirs:
+            (theirs / "x").write_text("theirs")
+    assert (tmp_path / "out" / "x").read_text() == "theirs" and names(tmp_path) == ["out"]
+
+
+def test_an_empty_output_folder_may_be_there(tmp_path):
+    (tmp_path / "out").mkdir()
+    with output_folder(tmp_path / "out") as folder:
+        (folder / "x").write_text("1")
+    assert names(tmp_path / "out") == ["x"]
+
+
+def test_a_full_output_folder_is_refused(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").write_text("1")
+    with pytest.raises(InputError, match="out is not empty"), output_folder(tmp_path / "out"):
+        pytest.fail("the block must not run")
+    assert names(tmp_path / "out") == ["mine"]
+
+
+def test_overwriting_replaces_the_folder(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old").write_text("1")
+    with output_folder(tmp_path / "out", overwrite=True) as folder:
+        (folder / "new").write_text("2")
+    assert names(tmp_path / "out") == ["new"] and names(tmp_path) == ["out"]
+
+
+def test_overwriting_that_fails_leaves_the_old_folder(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old").write_text("1")
+    with pytest.raises(ValueError, match="stop"), output_folder(tmp_path / "out", overwrite=True) as folder:
+        (folder / "new").write_text("2")
+        raise ValueError("stop")
+    assert names(tmp_path / "out") == ["old"] and names(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize("below", ["", "pool.jsonl", "deep/pool.jsonl", "*.jsonl"])
+def test_overwriting_never_removes_an_input(tmp_path, below):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "x").write_text("1")
+    with pytest.raises(InputError, match="--overwrite would remove"):
+        check_output(tmp_path / "out", overwrite=True, keep=[None, tmp_path / "out" / below])
+    check_output(tmp_path / "out", overwrite=True, keep=[tmp_path / "outside.jsonl", None])
+
+
+@pytest.mark.parametrize("out", [".", "..", "../.."])
+def test_overwriting_never_removes_the_working_folder(tmp_path, monkeypatch, out):
+    deep = tmp_path / "a" / "b"
+    deep.mkdir(parents=True)
+    (deep / "x").write_text("1")
+    monkeypatch.chdir(deep)
+    with pytest.raises(InputError, match="--overwrite would remove"):
+        check_output(out, overwrite=True)
+
+
+def test_a_file_is_no_output_folder(tmp_path):
+    (tmp_path / "x").write_text("1")
+    with pytest.raises(InputError, match="x is a file, not a folder"):
+        check_output(tmp_path / "x", overwrite=True)
+    with pytest.raises(InputError, match="x is a file"):
+        check_output(tmp_path / "x" / "out")
+
+
+def test_a_folder_without_permission_is_refused(tmp_path, monkeypatch):
+    """Root may write everywhere, so the answer of the system is played."""
+    asked = []
+    monkeypatch.setattr(os, "access", lambda path, mode: asked.append((path, mode)))
+    with pytest.raises(InputError, match="cannot be written: no permission in"):
+        check_output(tmp_path / "locked" / "deep" / "out")
+    assert asked == [(tmp_path, os.W_OK | os.X_OK)]
+
+
+def test_checking_makes_nothing(tmp_path):
+    check_output(tmp_path / "a" / "b")
+    assert names(tmp_path) == []

@@ -1,0 +1,62 @@
+"""The command line answers at once: nothing heavy is imported before a command needs it."""
+
+import json
+import resource
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "transformers", "prefect", "datasets", "peft", "sklearn", "scipy", "faiss")
+SHOW = """
+import json, sys
+from curate.cli import _main
+code = _main({arguments!r})
+print(json.dumps({{"code": code, "modules": [m for m in {heavy!r} if m in sys.modules]}}), file=sys.stderr)
+"""
+
+
+def cpu_seconds(command: list[str]) -> float:
+    def spent() -> float:
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
+    before = spent()
+    subprocess.run(command, check=True, capture_output=True)
+    return spent() - before
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["methods"], ["methods", "--json"], ["select", "--help"]])
+def test_answers_in_under_a_second(arguments):
+    command = [sys.executable, "-m", "curate.cli", *arguments]
+    assert min(cpu_seconds(command) for _ in range(3)) < 1.0
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["methods"], ["compare", "--help"], ["select"], ["select", "gone.jsonl"]])
+def test_imports_nothing_heavy(arguments):
+    source = SHOW.format(arguments=arguments, heavy=HEAVY)
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True)
+    assert json.loads(done.stderr.splitlines()[-1])["modules"] == []
+
+
+def test_importing_the_library_imports_nothing_heavy():
+    source = f"import curate, sys; print([m for m in {HEAVY!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_public_name_is_there():
+    import curate
+
+    assert {name for name in curate.__all__ if getattr(curate, name) is None} == set()
+    with pytest.raises(AttributeError, match="no_such_name"):
+        curate.no_such_name  # noqa: B018
+
+
+def test_methods_are_described():
+    done = subprocess.run([sys.executable, "-m", "curate.cli", "methods", "--json"], capture_output=True, text=True, check=True)
+    found = {method["name"]: method for method in json.loads(done.stdout)["methods"]}
+    assert {"random", "balanced", "longest", "perplexity", "lobass"} <= set(found)
+    assert found["lobass"]["paper"] == "arXiv 2310.13008" and "fit" in found["lobass"]["asks_for"]
+    assert found["perplexity"]["settings"] == {"window": "mid"}
+    assert found["random"]["cost"] == "nothing" and found["lobass"]["cost"] == "a training and passes"

@@ -1,0 +1,56 @@
+"""A score that could not be computed is null with a reason, and keeps both."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curate.signals import RowScore
+
+NAN = float("nan")
+
+
+def test_what_is_not_finite_is_null():
+    score = RowScore.of(np.array([1.0, NAN, np.inf, -np.inf, 0.0]))
+    assert score.is_null.tolist() == [False, True, True, True, False]
+    assert score.reasons.tolist() == [None, *["not a finite number"] * 3, None]
+    assert score.values[[0, 4]].tolist() == [1.0, 0.0] and np.isnan(score.values[1:4]).all()
+
+
+def test_the_reason_of_a_parent_is_kept():
+    first = RowScore(np.array([NAN, 1.0, NAN, 1.0]), np.array(["cut off", None, "cut off", None], object))
+    second = RowScore(np.array([1.0, NAN, NAN, 1.0]), np.array([None, "no base", "no base", None], object))
+    score = RowScore.of(np.array([5.0, 5.0, 5.0, 5.0]), first, second)
+    assert score.reasons.tolist() == ["cut off", "no base", "cut off", None]
+    assert np.isnan(score.values[:3]).all() and score.values[3] == 5
+
+
+def test_null_says_why_once():
+    score = RowScore.of(np.array([1.0, 2.0, NAN]))
+    more = score.null(np.array([True, False, True]), "too short")
+    assert more.reasons.tolist() == ["too short", None, "not a finite number"]
+    assert np.isnan(more.values[0]) and more.values[1] == 2
+    assert score.values[0] == 1 and score.reasons[0] is None  # the one before is as it was
+    assert more.null(np.array([True, True, True]), "late").reasons.tolist() == ["too short", "late", "not a finite number"]
+
+
+def test_the_values_given_are_not_changed():
+    values = np.array([1.0, np.inf])
+    RowScore.of(values)
+    assert values[1] == np.inf
+    assert RowScore.of(np.array([1, 2])).values.dtype == np.float64
+
+
+def test_shapes_must_agree():
+    with pytest.raises(ValueError, match="same shape"):
+        RowScore(np.zeros(2), np.full(3, None, object))
+    assert len(RowScore.of(np.zeros(0))) == 0
+
+
+@given(st.lists(st.tuples(st.sampled_from([0.0, 1.5, NAN, np.inf]), st.booleans()), max_size=20))
+def test_null_and_reason_go_together(rows):
+    score = RowScore.of(np.array([value for value, _ in rows], dtype=float))
+    score = score.null(np.array([bad for _, bad in rows], dtype=bool), "bad")
+    assert [reason is not None for reason in score.reasons] == score.is_null.tolist()
+    for (value, bad), now in zip(rows, score.values, strict=True):
+        assert np.isnan(now) == (bad or not np.isfinite(value)) and (np.isnan(now) or now == value)
