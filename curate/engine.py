@@ -334,6 +334,8 @@ class Engine:
             if {**other, "rows": None} != {**spec, "rows": None}:
                 continue
             then = set((path.parent / "rows.txt").read_text().split())
+            if not now & then:
+                continue  # a fit on other data altogether
             drift = len(now ^ then) / len(now)
             if best is None or drift < best[1]:
                 best = path.parent, drift

@@ -44,7 +44,7 @@ def test_reads_what_a_person_writes(text, amount, unit, canonical):
 
 @pytest.mark.parametrize(
     "text",
-    ["abc", "", "nan", "inf", "-5", "-10%", "1,000", "1.5", "1.2345k", "10% tokens", "1e3", "5 apples", "k", "%"]
+    ["abc", "", "nan", "inf", "-5", "-10%", "1,000", "1.5", "1.2345k", "10% tokens", "1e3", "5 apples", "k", "%"]  # noqa: RUF005
     + [-1, -0.1, 1.5, math.nan, math.inf, True, None, [10], 10**400, "9" * 400],
 )
 def test_refuses_with_one_sentence_that_names_the_text(text):

@@ -8,6 +8,7 @@ import pytest
 
 from curate.cli import _main
 from curate.errors import InputError
+from curate.files import MARKER
 from curate.pool import read_pool
 
 
@@ -121,14 +122,12 @@ def test_output_folders(select, compare, tmp_path):
     refused(compare(), "out is not empty")
     refused(select(out="pool.jsonl"), "pool.jsonl is a file")
     refused(select(out="pool.jsonl/deep"), "pool.jsonl is a file")
-    refused(select("--overwrite", out="."), "--overwrite would remove")
+    refused(select("--overwrite"), "out", "curate", "--overwrite")
     assert (tmp_path / "out" / "mine").read_text() == "1" and (tmp_path / "pool.jsonl").exists()
 
 
 def test_strict(run, messy, tmp_path):
-    refused(
-        run("select", messy, "--strict", "--out", "out", "--budget", "5"), "--strict: 1 row rejected", "line 60", "not JSON"
-    )
+    refused(run("select", messy, "--strict", "--out", "out", "--budget", "5"), "--strict: 1 row rejected", "line 60", "not JSON")
     assert not (tmp_path / "out").exists()
 
 
@@ -177,7 +176,9 @@ def test_limits_and_choices(select, compare, run):
     refused(compare("--budget", "1%"), "random picks no row at a budget of 1%")
     refused(compare("--truth", "zzz"), "there is no column zzz")
     refused(compare("--truth", "messages"), "the column messages does not name defects")
-    refused(run("train", "pool.jsonl", "--out", "out", "--epochs", "1", "--steps", "2"), "give only one of epochs, steps and tokens")
+    refused(
+        run("train", "pool.jsonl", "--out", "out", "--epochs", "1", "--steps", "2"), "give only one of epochs, steps and tokens"
+    )
     refused(run("score", "pool.jsonl", "--out", "out", "--methods", "longest", "--truth", "zzz"), "there is no column zzz")
 
 
@@ -258,7 +259,7 @@ def test_debug_raises(select):
 
 FILES = {
     "selection.parquet", "scores.parquet", "data.parquet", "data.jsonl", "dataset_info.json", "train_trl.py", "axolotl.yaml",
-    "rejected.jsonl", "duplicates.jsonl", "manifest.json",
+    "rejected.jsonl", "duplicates.jsonl", "manifest.json", MARKER,
 }  # fmt: skip
 
 
@@ -411,10 +412,15 @@ def test_plan_writes_nothing(run, messy, tmp_path):
 
 
 def test_overwrite_replaces_the_folder(run, messy, tmp_path):
-    (tmp_path / "out").mkdir()
+    command = ["select", messy, "-m", "longest", "--out", "out", "--json"]
+    assert run(*command, "-b", "5")[0] == 0
     (tmp_path / "out" / "old").write_text("1")
-    assert run("select", messy, "-m", "longest", "-b", "5", "--out", "out", "--overwrite", "--json")[0] == 0
+    refused(run(*command, "-b", "6"), "not empty")
+    assert run(*command, "-b", "6", "--overwrite")[0] == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
+    assert len(lines(tmp_path / "out" / "data.jsonl")) == 6
+    # An input in it would be gone.
+    refused(run("select", "out/data.jsonl", "-b", "2", "--out", "out", "--overwrite"), "--overwrite would remove out/data.jsonl")
 
 
 # The other verbs ------------------------------------------------------------------------------------------------------

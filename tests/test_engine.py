@@ -54,6 +54,19 @@ def stages(scores, kind):
     return [(stage.computed_rows, stage.reused_rows, stage.tokens) for stage in scores.stages if stage.kind == kind]
 
 
+@pytest.fixture
+def forwarded(monkeypatch):
+    """The row ids of each call of the forward pass."""
+    real, calls = curate.lm.forward.token_logprobs, []
+
+    def watched(model, encodings, **keys):
+        calls.append(list(encodings.row_ids))
+        return real(model, encodings, **keys)
+
+    monkeypatch.setattr(curate.lm.forward, "token_logprobs", watched)
+    return calls
+
+
 def forbid_models(monkeypatch):
     def refuse(*args, **keys):
         raise AssertionError("a model was loaded")
@@ -175,12 +188,14 @@ def test_another_budget_loads_no_model(store, small_pool, tiny, monkeypatch):
     assert pick(3, "perplexity:window=low").summary["selected"] == 3
 
 
-def test_appended_rows_alone_are_computed(run, make_pool, tiny):
+def test_appended_rows_alone_are_computed(run, make_pool, tiny, forwarded):
     before = run(make_pool(range(24)), "perplexity")
+    forwarded.clear()
     after = run(make_pool(range(30)), "perplexity")
     old, new = values(before, "perplexity"), values(after, "perplexity")
     assert {row_id: new[row_id] for row_id in old} == old
     fresh = after.frame.filter(~after.frame["row_id"].is_in(list(old)))
+    assert [sorted(call) for call in forwarded] == [fresh["row_id"].to_list()]
     assert len(fresh) == 6 and stages(after, "pass") == [(6, 24, int(fresh["tokens"].sum()))]
     assert [(s.computed_rows, s.reused_rows) for s in after.stages if s.kind == "encode"] == [(6, 24)]
     _, rows, _ = after.engine.add("pool", after.pool, ModelSpec(str(tiny)))
@@ -241,13 +256,19 @@ def test_rows_that_a_second_tokeniser_takes_stay_counted(store, small_pool, tiny
     assert again.computed_rows(prepared.rows) == 0
 
 
+def test_a_first_pass_over_known_tokens_is_work(run, store, small_pool, tiny):
+    run(small_pool, "longest")
+    picked = select(small_pool, "perplexity", budget=3, model=tiny, engine=Engine(store=store))
+    assert (picked.summary["computed_rows"], picked.summary["reused_rows"]) == (24, 0)
+
+
 # Killed and resumed ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("survive", [0, 1, 11, 23])
+@pytest.mark.parametrize("survive", [0, 1, 11, 23, 35])
 def test_a_killed_pass_goes_on_with_the_same_bits(run, make_pool, tmp_path, tiny, monkeypatch, survive):
-    pool = make_pool(range(24))
-    monkeypatch.setattr(curate.engine, "SHARD_TOKENS", 200)
+    pool = make_pool(range(36))
+    monkeypatch.setattr(curate.engine, "SHARD_TOKENS", 150)
     undisturbed = Engine(store=Store(tmp_path / "undisturbed"), batch_tokens=128)
     want = score(pool, Logprobs(), model=tiny, engine=undisturbed)
     real = curate.lm.forward.token_logprobs
@@ -266,7 +287,7 @@ def test_a_killed_pass_goes_on_with_the_same_bits(run, make_pool, tmp_path, tiny
     resumed = run(pool, Logprobs(), batch_tokens=128)
     assert resumed.frame.equals(want.frame)
     [(computed, reused, _), _] = stages(resumed, "pass")
-    assert computed + reused == 24
+    assert computed + reused == 36
     assert shards(resumed.engine.store) == shards(undisturbed.store)
 
 
@@ -400,7 +421,10 @@ def test_weights_that_are_not_numbers_give_null_and_not_0(run, small_pool, tiny,
 
 def test_a_reply_that_is_cut_off_is_left_out_with_a_reason(store, make_pool, tiny, tmp_path):
     def with_long_question(i):
-        return [{"role": "user", "content": "so " * (200 if i < 3 else 1) + str(i)}, {"role": "assistant", "content": f"Yes {i}."}]
+        return [
+            {"role": "user", "content": "so " * (200 if i < 3 else 1) + str(i)},
+            {"role": "assistant", "content": f"Yes {i}."},
+        ]
 
     pool = make_pool(range(10), messages=with_long_question)
     engine = Engine(store=store, max_length=64)
@@ -420,7 +444,9 @@ def test_a_limit_beyond_the_context_is_refused(store, small_pool, tiny):
 
 def test_encodings_come_back_as_they_went(store):
     rng = np.random.default_rng(0)
-    rows = [{"input_ids": rng.integers(0, 9, n), "loss_mask": rng.random(n) < 0.5, "truncated": bool(n % 2)} for n in (3, 1, 6, 2)]
+    rows = [
+        {"input_ids": rng.integers(0, 9, n), "loss_mask": rng.random(n) < 0.5, "truncated": bool(n % 2)} for n in (3, 1, 6, 2)
+    ]
     artifact = store.rows({"kind": "encoding"}, ENCODING_TYPE)
     artifact.put(["b", "x", "d"], [rows[0], None, rows[1]], [None, "why", None])
     artifact.put(["a", "c"], [rows[2], rows[3]], [None, None])

@@ -5,11 +5,19 @@ import os
 import pytest
 
 from curate.errors import InputError
-from curate.files import atomic_file, atomic_folder, check_output, output_folder
+from curate.files import MARKER, atomic_file, atomic_folder, check_output, output_folder
 
 
 def names(folder):
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir() if path.name != MARKER)
+
+
+@pytest.fixture
+def ours(tmp_path):
+    """An output folder that was written before."""
+    with output_folder(tmp_path / "out") as folder:
+        (folder / "old").write_text("1")
+    return tmp_path / "out"
 
 
 def test_a_file_appears_whole(tmp_path):
@@ -67,38 +75,40 @@ def test_a_full_output_folder_is_refused(tmp_path):
     assert names(tmp_path / "out") == ["mine"]
 
 
-def test_overwriting_replaces_the_folder(tmp_path):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "old").write_text("1")
-    with output_folder(tmp_path / "out", overwrite=True) as folder:
+def test_overwriting_replaces_the_folder(tmp_path, ours):
+    with output_folder(ours, overwrite=True) as folder:
         (folder / "new").write_text("2")
-    assert names(tmp_path / "out") == ["new"] and names(tmp_path) == ["out"]
+        assert names(ours) == ["old"]
+    assert names(ours) == ["new"] and names(tmp_path) == ["out"]
+    check_output(ours, overwrite=True)
 
 
-def test_overwriting_that_fails_leaves_the_old_folder(tmp_path):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "old").write_text("1")
-    with pytest.raises(ValueError, match="stop"), output_folder(tmp_path / "out", overwrite=True) as folder:
+def test_overwriting_that_fails_leaves_the_old_folder(tmp_path, ours):
+    with pytest.raises(ValueError, match="stop"), output_folder(ours, overwrite=True) as folder:
         (folder / "new").write_text("2")
         raise ValueError("stop")
-    assert names(tmp_path / "out") == ["old"] and names(tmp_path) == ["out"]
+    assert names(ours) == ["old"] and names(tmp_path) == ["out"]
+
+
+def test_overwriting_leaves_alone_what_others_wrote(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "x").write_text("1")
+    with pytest.raises(InputError, match="photos .*--overwrite"), output_folder(tmp_path / "photos", overwrite=True):
+        pytest.fail("the block must not run")
+    assert names(tmp_path / "photos") == ["x"]
 
 
 @pytest.mark.parametrize("below", ["", "pool.jsonl", "deep/pool.jsonl", "*.jsonl"])
-def test_overwriting_never_removes_an_input(tmp_path, below):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "x").write_text("1")
+def test_overwriting_never_removes_an_input(tmp_path, ours, below):
     with pytest.raises(InputError, match="--overwrite would remove"):
-        check_output(tmp_path / "out", overwrite=True, keep=[None, tmp_path / "out" / below])
-    check_output(tmp_path / "out", overwrite=True, keep=[tmp_path / "outside.jsonl", None])
+        check_output(ours, overwrite=True, keep=[None, ours / below])
+    check_output(ours, overwrite=True, keep=[tmp_path / "outside.jsonl", None])
 
 
-@pytest.mark.parametrize("out", [".", "..", "../.."])
-def test_overwriting_never_removes_the_working_folder(tmp_path, monkeypatch, out):
-    deep = tmp_path / "a" / "b"
-    deep.mkdir(parents=True)
-    (deep / "x").write_text("1")
-    monkeypatch.chdir(deep)
+@pytest.mark.parametrize("below, out", [(".", "."), ("deep", "..")])
+def test_overwriting_never_removes_the_working_folder(ours, monkeypatch, below, out):
+    (ours / "deep").mkdir()
+    monkeypatch.chdir(ours / below)
     with pytest.raises(InputError, match="--overwrite would remove"):
         check_output(out, overwrite=True)
 

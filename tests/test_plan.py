@@ -63,7 +63,8 @@ def test_methods_share_their_pass():
 
 NAMES = ("mean_loss", "sum_loss", "token_logprobs", "tokens")
 REQUESTS = st.one_of(
-    st.builds(Observe, st.sampled_from([MODEL, OTHER, FIT]), st.sampled_from([POOL, TARGET]), st.sampled_from(NAMES)), st.just(FIT)
+    st.builds(Observe, st.sampled_from([MODEL, OTHER, FIT]), st.sampled_from([POOL, TARGET]), st.sampled_from(NAMES)),
+    st.just(FIT),
 )
 
 

@@ -34,9 +34,6 @@ def test_what_is_trained_loads_and_has_learned(engine, make_pool, tiny, tmp_path
     kept = json.loads((tmp_path / "model" / "training.json").read_text())
     assert kept["recipe"]["epochs"] == 4 and kept["tokens"] == account["tokens"] and "torch" in kept["versions"]
 
-    def loss(folder):
-        return curate.evaluate(held_out, model=folder, engine=engine).filter(source=None)["value"].to_list()
-
     before, after = (
         curate.evaluate(held_out, model=folder, engine=engine).to_dicts()[0]["value"] for folder in (tiny, tmp_path / "model")
     )
@@ -110,8 +107,8 @@ def test_a_task_keeps_its_settings(engine, make_pool, tiny, monkeypatch):
     long = [{"role": "user", "content": "word " * 400}, {"role": "assistant", "content": "Yes."}]
     short = [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}]
     pool = make_pool(range(2), messages=lambda i: long if i else short)
-    task = Task("sums", as_pool(pool), "exact_match", extractor="number", max_new_tokens=7)
+    task = Task("sums", as_pool(pool), "exact_match", extractor="gsm8k", max_new_tokens=7)
     found = curate.evaluate([task], model=tiny, engine=engine).to_dicts()
     [given] = seen
-    assert (given.extractor, given.max_new_tokens, given.metric, len(given.pool)) == ("number", 7, "exact_match", 1)
+    assert (given.extractor, given.max_new_tokens, given.metric, len(given.pool)) == ("gsm8k", 7, "exact_match", 1)
     assert found[0] == {"task": "sums", "metric": "exact_match", "source": None, "value": 1.0, "items": 1}

@@ -27,7 +27,7 @@ def run_demo(
 
     pool = read_pool(sample("pool"), limit=rows)
     spoiled = len(pool) - pool.column("planted").null_count
-    held_out = read_pool(sample("test"))
+    held_out = read_pool(sample("test"), limit=rows)  # a small demonstration is small throughout
     say(
         f"The sample pool: {len(pool):,} conversations, {spoiled / len(pool):.0%} spoiled on purpose; no method sees which.\n"
         f"Each method picks {BUDGET}. A model of 4 million parameters is fine-tuned on the picks of each, and on\n"

@@ -105,7 +105,9 @@ def test_a_named_template_is_the_default_one(tokenizer):
     assert chat_template(tokenizer) == PLAIN
 
 
-@pytest.mark.parametrize("reply", ["  indented", "\n\nparagraph", " one", "\ttab", "a  ", "é", "日本語", "🙂 ok 🙂", "<|user|> x"])
+@pytest.mark.parametrize(
+    "reply", ["  indented", "\n\nparagraph", " one", "\ttab", "a  ", "é", "日本語", "🙂 ok 🙂", "<|user|> x"]
+)
 @pytest.mark.parametrize("template", [PLAIN, FALLBACK_TEMPLATE], ids=["plain", "fallback"])
 def test_no_character_of_a_reply_is_lost(tokenizer, template, reply):
     """A token that straddles the start belongs to the reply: it may bring the line break before it, never cost a space."""

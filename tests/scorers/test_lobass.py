@@ -62,7 +62,7 @@ def test_a_tiny_base_loss_is_null():
     assert found.is_null.tolist() == [False, True, True, False]
     assert found.reasons.tolist() == [None, *["the base loss is below 0.001"] * 2, None]
     assert score([0.0009], [0.00045], min_base_loss=0).values.tolist() == pytest.approx([0.5])
-    assert score([0.0], [0.0], min_base_loss=0).is_null.tolist() == [True]
+    assert score([0.0], [0.0], min_base_loss=0).reasons.tolist() == ["the base loss is below 0"]
     assert order(found) == [0, 3]  # equal scores: the smaller row; nulls are left out
 
 
@@ -88,7 +88,9 @@ def test_short_replies_are_null_when_asked():
 
 def test_it_asks_for_one_fit_of_the_final_recipe():
     asked = LoBaSS(epochs=2).requests(DATA, {})
-    fits = {r.model for r in asked if isinstance(r, Observe) and isinstance(r.model, Fit)} | {r for r in asked if isinstance(r, Fit)}
+    fits = {r.model for r in asked if isinstance(r, Observe) and isinstance(r.model, Fit)} | {
+        r for r in asked if isinstance(r, Fit)
+    }
     [fit] = fits
     assert (fit.model, fit.rows) == (DATA.model, DATA.pool)
     assert (fit.recipe.epochs, fit.recipe.seed) == (2, 7)

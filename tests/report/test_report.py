@@ -1,0 +1,208 @@
+"""What people read on a terminal."""
+
+import io
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+from rich.console import Console
+from rich.text import Text
+
+import curate
+from curate.comparison.verdict import Verdict
+from curate.errors import InputError
+from curate.report.inspection import inspect_pool, show_inspection
+from curate.report.plans import plan_table, show_plan
+from curate.report.scores import show_scores
+from curate.report.table import show_table
+from curate.report.terminal import show_frame, show_selection, show_verdict
+from curate.report.truth import judge, judge_picks, show_auroc, show_picks_truth
+from curate.selection import as_method, as_pool
+
+
+@pytest.fixture
+def show():
+    """The lines in which something appears on a terminal of a given width."""
+
+    def render(thing, width=80):
+        console = Console(width=width, file=io.StringIO())
+        thing(console) if callable(thing) else console.print(thing)
+        return [line.rstrip() for line in console.file.getvalue().splitlines()]
+
+    return render
+
+
+@pytest.fixture
+def engine(tmp_path):
+    return curate.Engine(store=curate.Store(tmp_path / "store"), device="cpu")
+
+
+# Tables
+
+
+def test_cells_are_text(show):
+    table = show_table("", ["[red]a[/]", "n"], [["[bold]x[/bold]", 1], [Text("y", style="red"), None]], right=["n"])
+    lines = show(table)
+    assert lines[0].split() == ["[red]a[/]", "n"]
+    assert [line.split() for line in lines[1:3]] == [["[bold]x[/bold]", "1"], ["y", "None"]]
+
+
+def test_no_cell_drives_the_terminal(show):
+    text = "\n".join(show(show_table("", ["a\x1b[31m"], [["b\x1b]0;title\x07"], ["c\rd"]])))
+    assert "\x1b" not in text and "\x07" not in text and "\r" not in text and "title" in text
+
+
+def test_a_frame(show):
+    frame = pl.DataFrame({"source": ["a", None], "value": [0.123456, 2.0], "n": [1, 20]})
+    lines = show(lambda console: show_frame(console, frame, ""))
+    assert [line.split() for line in lines if line] == [["source", "value", "n"], ["a", "0.1235", "1"], ["2", "20"]]
+
+
+# select
+
+
+SUMMARY = {
+    "rows_in": 1060, "rows_pool": 1058, "rows_rejected": 1, "rows_duplicate": 1, "selected": 106, "selected_tokens": 5000,
+    "pool_tokens": 100000, "method": "lobass", "scorer_model": "base-4m", "computed_rows": 8, "reused_rows": 1050,
+    "seconds": 12.34, "rows_null": 0, "shortfall": None,
+}  # fmt: skip
+
+
+def test_a_selection(show):
+    text = "\n".join(show(show_selection(SUMMARY, "out/[x]"), 200))
+    assert "1,060 rows = 1,058 in the pool + 1 rejected + 1 duplicates" in text
+    assert "106 rows (10.0%), 5,000 of 100,000 tokens, by lobass with base-4m" in text
+    assert "8 rows; 1,050 reused from the store; 12.3 s" in text and "out/[x]" in text
+    assert "left out" not in text and "short" not in text
+
+
+def test_what_is_missing_is_said(show):
+    text = "\n".join(show(show_selection({**SUMMARY, "rows_null": 3, "shortfall": "Only 5 of 8."}, None), 200))
+    assert "3 rows without a score" in text and "Only 5 of 8." in text and "written" not in text
+
+
+# compare
+
+
+def verdict():
+    arms = [
+        {
+            "method": method, "budget": "10%", "task": "eval", "metric": "response_loss", "rows": 600, "mean": mean,
+            "diff_from_random": difference, "ci_low": difference and difference - 0.02, "ci_high": difference and difference + 0.02,
+            "p_value": difference and 0.01, "p_holm": difference and 0.02, "answer": answer, "seeds": 5, "train_tokens": 1000,
+            "loss_tokens": 400, "epochs": 2.5, "select_seconds": 340.0, "train_seconds": 12000.0, "in_family": answer is not None,
+            "selections": 5, "note": None,
+        }
+        for method, mean, difference, answer in (
+            ("random", 2.0, None, None),
+            ("perplexity:window=low", 1.7, -0.3, "better"),
+            ("full, 1 epoch", 1.5, None, None),
+        )
+    ]  # fmt: skip
+    return Verdict(arms, "x beats random: [bold]see[/bold].", ["A remark in [brackets]."], {}, pl.DataFrame())
+
+
+@pytest.mark.parametrize("width", [80, 100, 200])
+def test_a_verdict_fits(show, width):
+    lines = show(show_verdict(verdict()), width)
+    text = "\n".join(lines)
+    assert all(len(line) <= width for line in lines) and "…" not in text
+    [line] = [line for line in lines if line.startswith("perplexity:window=low")]
+    assert all(part in line for part in ("10%", "600", "1.700", "-0.300", "better"))
+    assert "x beats random: [bold]see[/bold]." in text and "A remark in [brackets]." in text
+
+
+# score
+
+
+def test_scores(show, engine, small_pool, tiny):
+    scores = curate.score(small_pool, ["random", "longest"], model=tiny, engine=engine)
+    lines = show(lambda console: show_scores(console, scores, judge(scores, "planted"), "out"), 120)
+    [random, longest] = [line.split() for line in lines if line.startswith(("random", "longest"))][:2]
+    assert random[:3] == ["random", "24", "0"] and longest[-1] == "+1.00"
+    assert any("AUROC" in line for line in lines) and "written out" in lines
+
+
+def test_auroc_says_how_well_a_score_finds_defects(engine, make_pool, tiny):
+    """Spoiled rows have the shortest replies here: keeping the longest outranks every one of them."""
+    pool = make_pool(range(24), planted=lambda i: "short" if i % 4 == 0 else None)
+    scores = curate.score(pool, ["longest"], model=tiny, engine=engine)
+    [line] = judge(scores, "planted").to_dicts()
+    assert (line["method"], line["defect"], line["rows"]) == ("longest", "short", 6)
+    assert line["auroc"] == 1.0 and show_auroc(judge(scores, "planted")).row_count == 1
+
+
+@pytest.mark.parametrize("column, words", [("nothing", "no column nothing"), ("messages", "does not name defects")])
+def test_truth_must_be_a_column_of_names(engine, small_pool, tiny, column, words):
+    scores = curate.score(small_pool, ["longest"], model=tiny, engine=engine)
+    with pytest.raises(InputError, match=words):
+        judge(scores, column)
+
+
+def test_enrichment_of_defects_among_picks(make_pool):
+    pool = as_pool(make_pool(range(20), planted=lambda i: "wrong" if i % 2 else None))
+    planted = pool.column("planted").to_pylist()
+    wrong = [row_id for row_id, defect in zip(pool.row_ids, planted, strict=True) if defect]
+    clean = [row_id for row_id, defect in zip(pool.row_ids, planted, strict=True) if not defect]
+    columns = {"method": ["a"] * 4 + ["b"] * 4, "budget": "20%", "seed": 0}
+    picks = pl.DataFrame({**columns, "row_id": [*wrong[:3], clean[0], *clean[1:5]]})
+    found = Verdict([], "", [], {}, picks)
+    table = {line["method"]: line["enrichment"] for line in judge_picks(found, pool, "planted").to_dicts()}
+    assert table == {"a 20%": pytest.approx(1.5), "b 20%": pytest.approx(0.0)}
+    assert show_picks_truth(found, pool, "planted").row_count == 2
+
+
+# inspect
+
+
+def test_an_inspection(show, make_pool, tiny, tmp_path):
+    path = make_pool(range(12))
+    path.write_text(path.read_text() + "{bad\n")
+    found = inspect_pool(as_pool(path), str(tiny), {"device": "cpu"}, tmp_path / "store", 2)
+    s = found.summary
+    assert (s["rows_in"], s["rows_pool"], s["rows_rejected"], s["problems"]) == (13, 12, 1, {"not JSON": 1})
+    assert s["tokens"]["total"] > s["response_tokens"]["total"] > 0 and s["max_length"] == 256
+    assert {name: source["rows"] for name, source in s["sources"].items()} == {"s0": 4, "s1": 4, "s2": 4}
+    assert sum(source["tokens"] for source in s["sources"].values()) == s["tokens"]["total"]
+    json.dumps(s)
+
+    # What is learned from is the reply and nothing else.
+    assert len(found.examples) == 2
+    for pieces in found.examples:
+        learned = "".join(text for text, yes in pieces if yes)
+        rest = "".join(text for text, yes in pieces if not yes)
+        assert learned.startswith("It is ") and "What is" not in learned and "What is" in rest and "It is" not in rest
+    text = "\n".join(show(lambda console: show_inspection(console, found)))
+    assert "13 rows in = 12 in the pool + 1 rejected + 0 duplicates" in text and "not JSON" in text and "example 2" in text
+
+
+# --plan
+
+
+@pytest.fixture
+def plan(small_pool, tiny, tmp_path):
+    def make(method):
+        pool, options = as_pool(small_pool), {"device": "cpu"}
+        return plan_table(pool, [as_method(method)], model=str(tiny), options=options, store=tmp_path / "store", seed=0)
+
+    return make
+
+
+def test_a_plan_counts_what_is_missing(show, engine, plan, small_pool, tiny):
+    before = plan("lobass")
+    assert [line["rows"] for line in before] == [24, 24, 24]
+    assert all(line["tokens"] > 0 and line["flops"] > 0 for line in before)
+    assert np.isfinite([line["seconds"] for line in before]).all() and json.dumps(before)
+    tokens = curate.score(small_pool, "random", model=tiny).frame["tokens"].sum()
+    assert [line["tokens"] for line in before] == [tokens] * 3
+
+    curate.score(small_pool, "lobass", model=tiny, engine=engine)
+    after = plan("lobass")
+    assert [(line["rows"], line["tokens"], line["seconds"]) for line in after] == [(0, 0, 0.0)] * 3
+    assert "\n".join(show(lambda console: show_plan(console, after))).count("in the store") == 3
+
+
+def test_nothing_runs(show, plan):
+    assert plan("longest") == []
+    assert "nothing runs" in "\n".join(show(lambda console: show_plan(console, [])))
