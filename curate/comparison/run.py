@@ -20,7 +20,6 @@ from curate.jobs import Job
 from curate.lm.models import ModelSpec
 from curate.method import Method
 from curate.registry import label
-from curate.requests import Rows
 from curate.selection import PoolLike, Prepared, as_method, as_model, as_pool, as_tasks, choose, prepare, signal
 from curate.training.config import TrainConfig
 
@@ -115,7 +114,7 @@ def compare(
         margin,
         confidence,
     )
-    bench = Bench(engine, spec, prepared.rows, [_usable(engine, task, spec) for task in tasks])
+    bench = Bench(engine, spec, prepared.rows, [(task, engine.add(f"eval {task.name}", task.pool, spec)[1]) for task in tasks])
 
     select_seconds, arms = _choose_all(engine, prepared, design)
     if full:
@@ -128,11 +127,6 @@ def compare(
 
     [verdict] = engine.executor.run([Job("verdict", "verdict", conclude)])
     return verdict
-
-
-def _usable(engine: Engine, task: Task, model: ModelSpec) -> tuple[Task, Rows]:
-    usable, rows, _ = engine.add(f"eval {task.name}", task.pool, model)
-    return replace(task, pool=usable), rows
 
 
 def _with_controls(methods: Sequence[str | Method]) -> tuple[Method, ...]:

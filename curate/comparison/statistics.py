@@ -321,9 +321,7 @@ def _smallest(enough: Callable[[int], bool], low: int, high: int) -> int:
     return low
 
 
-def _cheapest(
-    enough: Callable[[int, int], bool], seeds: Iterable[int], low: int, high: int
-) -> tuple[int, int] | None:
+def _cheapest(enough: Callable[[int, int], bool], seeds: Iterable[int], low: int, high: int) -> tuple[int, int] | None:
     """The seeds and items that are enough and whose product, the number of evaluations, is smallest."""
     pairs = [(s, _smallest(partial(enough, s), low, high)) for s in seeds]
     return min((pair for pair in pairs if pair[1]), key=lambda pair: pair[0] * pair[1], default=None)

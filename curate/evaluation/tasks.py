@@ -93,9 +93,7 @@ def evaluate(
         values, counts = mean_losses(model, encodings, batch_tokens=batch_tokens, progress=progress)
         weights, tokens = counts.astype(np.float64), int(encodings.lengths.sum())
     else:
-        values, tokens = evaluate_exact_match(
-            model, tokenizer, task, positions, batch_tokens=batch_tokens, progress=progress
-        )
+        values, tokens = evaluate_exact_match(model, tokenizer, task, positions, batch_tokens=batch_tokens, progress=progress)
         weights = np.ones(len(values))
     sources = task.pool.sources
     return EvalResult(
@@ -132,9 +130,7 @@ def evaluate_exact_match(
         prompt, reference = _split(task, i)
         answer = extract(reference)
         if answer is None:
-            raise InputError(
-                f"task {task.name}: row {task.pool.row_ids[i]} has no {task.extractor} answer in its reply"
-            )
+            raise InputError(f"task {task.name}: row {task.pool.row_ids[i]} has no {task.extractor} answer in its reply")
         prompts.append(prompt)
         references.append(answer)
     inputs = encode_prompts(tokenizer, prompts, [task.pool.tools(i) for i in positions])

@@ -171,8 +171,7 @@ def _widened(chunk: pa.Array, type_: pa.DataType) -> pa.Array:
         return chunk
     structs = chunk.values
     fields = [
-        structs.field(field.name) if _has(chunk, field.name) else pa.nulls(len(structs), field.type)
-        for field in type_.value_type
+        structs.field(field.name) if _has(chunk, field.name) else pa.nulls(len(structs), field.type) for field in type_.value_type
     ]
     return pa.ListArray.from_arrays(chunk.offsets, pa.StructArray.from_arrays(fields, fields=list(type_.value_type)))
 

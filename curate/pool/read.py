@@ -162,14 +162,12 @@ class _Reading:
         if len(self._rejected) == self._rows_in:
             first = self._rejected[0]
             raise InputError(
-                f"none of the {self._rows_in:,} rows can be used; the first: {first.file}, line {first.line}: "
-                f"{first.reason}"
+                f"none of the {self._rows_in:,} rows can be used; the first: {first.file}, line {first.line}: {first.reason}"
             )
         for field, column in self.shaper.columns.items():
             if column not in self._names:
                 raise InputError(
-                    f"'{field}' is mapped to {listed([column])}, which no usable row has; there are: "
-                    f"{listed(self._names)}"
+                    f"'{field}' is mapped to {listed([column])}, which no usable row has; there are: {listed(self._names)}"
                 )
         built = self._builder.build()
         originals = Originals(self._blocks, list(self._names))

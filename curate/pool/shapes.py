@@ -142,8 +142,7 @@ def _layouts(
             for output in ("output", "response")
         ],
         "prompt-completion": [
-            layout("prompt-completion", prompt="prompt", completion=completion)
-            for completion in ("completion", "response")
+            layout("prompt-completion", prompt="prompt", completion=completion) for completion in ("completion", "response")
         ],
         "question-answer": [layout("question-answer", question="question", answer="answer")],
     }

@@ -42,9 +42,7 @@ def ask(
 ) -> Draft:
     """A single-turn draft in one of the phrasings, its slots filled with what is given and with either answer."""
     question, answer = rng.choice(phrasings)
-    return Draft(
-        (question.format(**given),), answer.format(**{**given, **right}), answer.format(**{**given, **wrong}), content
-    )
+    return Draft((question.format(**given),), answer.format(**{**given, **right}), answer.format(**{**given, **wrong}), content)
 
 
 OPENERS = (

@@ -151,8 +151,7 @@ def antonym(rng: Random) -> Draft:
     frame, noun = rng.choice(_FRAMES), rng.choice(nouns)
     slots = {"noun": noun, "name": rng.choice(NAMES), "city": rng.choice(CITIES)}
     text, turned, false = (
-        capitalised(frame.format(word=adjective, a=with_article(adjective), **slots))
-        for adjective in (word, other, stray)
+        capitalised(frame.format(word=adjective, a=with_article(adjective), **slots)) for adjective in (word, other, stray)
     )
     given = {"word": word, "text": text}
     return ask(rng, _ANTONYM, text, given, {"other": other, "turned": turned}, {"other": stray, "turned": false})

@@ -209,9 +209,7 @@ def weekday(rng: Random) -> Draft:
     end = (start + (count if later else -count)) % 7
     way, side, onwards = ("after", "later", "forward") if later else ("before", "earlier", "back")
     weeks, rest = divmod(count, 7)
-    working = (
-        f"{count} days are {weeks} {'week' if weeks == 1 else 'weeks'} and {rest} {'day' if rest == 1 else 'days'}"
-    )
+    working = f"{count} days are {weeks} {'week' if weeks == 1 else 'weeks'} and {rest} {'day' if rest == 1 else 'days'}"
     given = {"start": WEEKDAYS[start], "count": count, "way": way, "side": side, "onwards": onwards, "working": working}
     wrong = WEEKDAYS[(end + rng.choice((1, 2, 5, 6))) % 7]
     return ask(rng, _WEEKDAY, f"{start} {count} {later}", given, {"end": WEEKDAYS[end]}, {"end": wrong})

@@ -56,18 +56,14 @@ def prompt(row: dict[str, Any]) -> tuple[str, ...]:
 
 def test_another_process_writes_the_committed_tables(tmp_path: Path) -> None:
     script = str(DATA / "make_sample.py")
-    printed = subprocess.run(
-        [sys.executable, script, "--out", str(tmp_path)], capture_output=True, check=True, text=True
-    )
+    printed = subprocess.run([sys.executable, script, "--out", str(tmp_path)], capture_output=True, check=True, text=True)
     assert "word_problem" in printed.stdout
     for name in SIZES:
         again = pq.read_table(tmp_path / f"{name}.parquet")
         assert again.equals(pq.read_table(DATA / "sample" / f"{name}.parquet")), name
 
 
-def test_the_tests_look_at_the_committed_rows(
-    made: Any, committed: dict[str, list[dict[str, Any]]], rules: Any
-) -> None:
+def test_the_tests_look_at_the_committed_rows(made: Any, committed: dict[str, list[dict[str, Any]]], rules: Any) -> None:
     for name, rows in committed.items():
         assert rules.to_table(made[name]).to_pylist() == rows
 

@@ -34,9 +34,7 @@ def turns(*contents):
 
 @pytest.fixture
 def pool():
-    return FakePool(
-        {"a": turns("1+1?", "#### 2"), "b": turns("2+2?", "#### 5", "No.", "#### 4"), "c": turns("9?", "#### 9")}
-    )
+    return FakePool({"a": turns("1+1?", "#### 2"), "b": turns("2+2?", "#### 5", "No.", "#### 4"), "c": turns("9?", "#### 9")})
 
 
 def encodings(*row_ids):

@@ -67,8 +67,6 @@ def test_hub_offline_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError) as error:
         read_pool("org/name")
-    assert str(error.value) == (
-        "hub:org/name: the dataset cannot be loaded from the hub (Couldn't reach 'org/name' on the Hub)"
-    )
+    assert str(error.value) == ("hub:org/name: the dataset cannot be loaded from the hub (Couldn't reach 'org/name' on the Hub)")
     with pytest.raises(InputError, match="looks like org/name"):
         read_pool("hub:name")

@@ -130,9 +130,7 @@ def test_rejected_rows_have_line_reason_and_text(lines: Callable[..., Path]) -> 
     assert pool.report.rows_in == 10 and accounted(pool)
 
 
-def test_the_text_of_many_rejected_rows_is_not_all_kept(
-    read: Callable[..., Pool], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_text_of_many_rejected_rows_is_not_all_kept(read: Callable[..., Pool], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reasons, "RECORD_TEXT_ROWS", 2)
     pool = read([chat(), "a", "b", "c"])
     assert [row.record_text for row in pool.report.rejected] == ["a", "b", None]

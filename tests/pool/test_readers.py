@@ -236,9 +236,7 @@ def test_rows_at_the_size_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("ending", [b"\r\n", b"\n", b"\r\r\n", b"\r\rx\n"])
-def test_lines_about_the_limit_keep_their_numbers(
-    ending: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lines_about_the_limit_keep_their_numbers(ending: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reasons, "MAX_ROW_BYTES", 200)
     path = tmp_path / "a.jsonl"
     frame = len(json.dumps(chat("q", "")))

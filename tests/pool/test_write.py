@@ -39,8 +39,7 @@ def entry(paths: dict[str, Path]) -> dict[str, Any]:
 def test_originals_are_written_byte_for_byte(read: Callable[..., Pool], tmp_path: Path) -> None:
     texts = [
         '{"score": 1.50e3, "messages": [{"role":"user","content":"q0"},{"role":"assistant","content":"\\u00e9"}]}',
-        '{ "id": 12345678901234567, "messages":[{"role":"user","content":"q1"}, '
-        '{"role":"assistant","content":"a","seen":null}]}',
+        '{ "id": 12345678901234567, "messages":[{"role":"user","content":"q1"}, {"role":"assistant","content":"a","seen":null}]}',
         '{"messages": [{"role": "user", "content": "q2"}, {"role": "assistant", "content": "\U0001f600"}], "e": 1}',
     ]
     pool = read(texts)

@@ -29,9 +29,7 @@ def spend(order: list[int], limit: Limit) -> list[int]:
     return taken
 
 
-values_and_costs = st.lists(
-    st.tuples(st.sampled_from([0.0, 1.0, -1.0, 2.5, float("inf"), NAN]), st.integers(0, 9)), max_size=25
-)
+values_and_costs = st.lists(st.tuples(st.sampled_from([0.0, 1.0, -1.0, 2.5, float("inf"), NAN]), st.integers(0, 9)), max_size=25)
 
 
 def test_picks_must_agree_in_length():
@@ -58,9 +56,7 @@ def test_a_shortfall_is_stated_and_nothing_is_padded():
     assert picks.index.tolist() == [2, 0]
     assert picks.shortfall == "The budget allows 3 rows, but only 2 of 3 rows could be used."
     counted = top_k([1, NAN, 2], Limit(np.array([10.0, 20, 30]), 2000, "tokens"))
-    assert counted.shortfall == (
-        "The budget allows 2,000 tokens, but only 2 of 3 rows could be used, and they hold 40."
-    )
+    assert counted.shortfall == ("The budget allows 2,000 tokens, but only 2 of 3 rows could be used, and they hold 40.")
     assert top_k([NAN, NAN], rows(2, 1)).shortfall is not None
 
 

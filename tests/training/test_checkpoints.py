@@ -34,9 +34,7 @@ def test_resumed_equals_undisturbed(make_model, make_encodings, same_weights, tm
     with pytest.raises(Stop):
         train(make_model(), None, rows, config, output=tmp_path / "cut", progress=stop_after(5))
     seen = []
-    resumed = train(
-        make_model(), None, rows, config, output=tmp_path / "cut", resume=True, progress=lambda *at: seen.append(at)
-    )
+    resumed = train(make_model(), None, rows, config, output=tmp_path / "cut", resume=True, progress=lambda *at: seen.append(at))
     assert seen[0] == (4, 8)  # step 5 was after the last state, at 3
     assert same_weights(resumed.model, whole.model)
     assert resumed.losses == whole.losses

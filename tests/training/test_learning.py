@@ -50,9 +50,7 @@ def test_default_rate_learns(adapter):
     result = train(model, tokenizer, rows.encodings, TrainConfig(adapter=adapter, epochs=3, batch_tokens=512))
     after = evaluate(result.model, tokenizer, task, held_out.encodings)
     assert after.values.mean() < before.values.mean() / 2
-    assert evaluate(result.merged(), tokenizer, task, held_out.encodings).values == pytest.approx(
-        after.values, abs=1e-4
-    )
+    assert evaluate(result.merged(), tokenizer, task, held_out.encodings).values == pytest.approx(after.values, abs=1e-4)
     answers = Task("answers", held_out, "exact_match", "gsm8k", max_new_tokens=20)  # type: ignore[arg-type]
     given = evaluate(result.model, tokenizer, answers, held_out.encodings)
     assert set(given.values) <= {0.0, 1.0}

@@ -89,9 +89,7 @@ def test_weight_zero_is_as_if_masked(make_model, make_encodings, same_weights):
 def test_weights_that_cannot_be(make_model, make_encodings, wrong):
     rows = make_encodings(2)
     with pytest.raises(InputError, match=f"row {rows.row_ids[1]}"):
-        train(
-            make_model(), None, rows, TrainConfig(), weights=[np.ones(rows.lengths[0]), np.full(rows.lengths[1], wrong)]
-        )
+        train(make_model(), None, rows, TrainConfig(), weights=[np.ones(rows.lengths[0]), np.full(rows.lengths[1], wrong)])
     with pytest.raises(InputError, match="1 rows of weights for 2"):
         train(make_model(), None, rows, TrainConfig(), weights=[np.ones(rows.lengths[0])])
 
