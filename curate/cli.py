@@ -343,7 +343,7 @@ def compare(
     engine = _Engine(store, device, dtype, threads, max_length, refit)
     read = _read(pool, mapping, limit, strict)
     if truth:
-        from curate.report.truth import show_picks_truth
+        from curate.report.truth import judge_picks, show_picks_truth
         from curate.truth import defects
 
         defects(read, truth)  # an absent column is said before anything runs
@@ -354,7 +354,8 @@ def compare(
     )  # fmt: skip
     verdict.write(out, overwrite=overwrite)
     if as_json:
-        return _json(verdict.to_json())
+        judged = {"truth": judge_picks(verdict, read, truth).to_dicts()} if truth else {}
+        return _json({**verdict.to_json(), **judged, "out": str(out)})
     from curate.report.terminal import show_verdict
 
     _console().print(show_verdict(verdict))

@@ -69,7 +69,7 @@ def show_inspection(console: Console, found: Inspection) -> None:
     s = found.summary
     console.print(
         f"{s['rows_in']:,} rows in = {s['rows_pool']:,} in the pool + {s['rows_rejected']:,} rejected + "
-        f"{s['rows_duplicate']:,} duplicates; shape: {', '.join(f'{k} {v:,}' for k, v in s['shapes'].items())}",
+        f"{s['rows_duplicate']:,} duplicate; shape: {', '.join(f'{k} {v:,}' for k, v in s['shapes'].items())}",
         highlight=False,
     )
     for what, spread in (("tokens a row", s["tokens"]), ("reply tokens a row", s["response_tokens"])):

@@ -37,7 +37,7 @@ def show_selection(summary: Mapping[str, Any], out: str | None) -> RenderableTyp
     share = summary["selected"] / max(1, summary["rows_pool"])
     lines = [
         f"read      {summary['rows_in']:,} rows = {summary['rows_pool']:,} in the pool + {summary['rows_rejected']:,} rejected "
-        f"+ {summary['rows_duplicate']:,} duplicates",
+        f"+ {summary['rows_duplicate']:,} duplicate",
         f"picked    {summary['selected']:,} rows ({share:.1%}), {summary['selected_tokens']:,} of {summary['pool_tokens']:,} "
         f"tokens, by {summary['method']} with {summary['scorer_model']}",
         f"computed  {summary['computed_rows']:,} rows; {summary['reused_rows']:,} reused from the store; "

@@ -71,7 +71,7 @@ SUMMARY = {
 
 def test_a_selection(show):
     text = "\n".join(show(show_selection(SUMMARY, "out/[x]"), 200))
-    assert "1,060 rows = 1,058 in the pool + 1 rejected + 1 duplicates" in text
+    assert "1,060 rows = 1,058 in the pool + 1 rejected + 1 duplicate" in text
     assert "106 rows (10.0%), 5,000 of 100,000 tokens, by lobass with base-4m" in text
     assert "8 rows; 1,050 reused from the store; 12.3 s" in text and "out/[x]" in text
     assert "left out" not in text and "short" not in text
@@ -174,7 +174,7 @@ def test_an_inspection(show, make_pool, tiny, tmp_path):
         rest = "".join(text for text, yes in pieces if not yes)
         assert learned.startswith("It is ") and "What is" not in learned and "What is" in rest and "It is" not in rest
     text = "\n".join(show(lambda console: show_inspection(console, found)))
-    assert "13 rows in = 12 in the pool + 1 rejected + 0 duplicates" in text and "not JSON" in text and "example 2" in text
+    assert "13 rows in = 12 in the pool + 1 rejected + 0 duplicate" in text and "not JSON" in text and "example 2" in text
 
 
 # --plan
