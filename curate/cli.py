@@ -49,7 +49,9 @@ StrictOpt = Annotated[bool, typer.Option("--strict", help="stop when any row can
 OverwriteOpt = Annotated[bool, typer.Option("--overwrite", help="replace the output folder")]
 DebugOpt = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
 TruthOpt = Annotated[str | None, typer.Option("--truth", help="column that names planted defects, to judge the scores by")]
-EvalOpt = Annotated[list[str], typer.Option("--eval", help="held-out conversations, [NAME[:METRIC]=]FILE; repeat")]
+EvalOpt = Annotated[
+    list[str], typer.Option("--eval", help="held-out conversations, FILE, NAME=FILE or NAME:exact_match=FILE; repeat")
+]
 AdapterOpt = Annotated[str | None, typer.Option("--adapter", help="of trainings: lora, or none to train every weight")]
 RateOpt = Annotated[float | None, typer.Option("--learning-rate", "--lr", help="of trainings, at its peak")]
 BatchOpt = Annotated[int | None, typer.Option("--batch-tokens", min=1, help="of trainings: tokens in a batch")]
@@ -119,10 +121,12 @@ def _evals(given: Sequence[str]) -> Any:
     for text in given:
         head, equals, path = text.partition("=")
         if not equals or Path(text).exists():
-            head, path = "eval" if len(given) == 1 else Path(text).stem, text
+            head, path = Path(text).name.split(".")[0], text
         name, *how = head.split(":")
+        if not name:
+            raise InputError(f"--eval {text!r}: give the set a name, NAME=FILE")
         if name in tasks:
-            raise InputError(f"two evaluation sets are called {name!r}; name them, NAME=FILE")
+            raise InputError(f"two evaluation sets are called {name!r}; give each its own name, NAME=FILE")
         if len(how) > 2:
             raise InputError(f"--eval {text!r}: write NAME:METRIC:EXTRACTOR=FILE")
         tasks[name] = Task(name, as_pool(path), *how)  # type: ignore[arg-type]
@@ -214,7 +218,7 @@ def score(
     scores.write(out, overwrite=overwrite)
     if as_json:
         found = None if judged is None else judged.to_dicts()
-        return _json({"rows": len(scores.frame), "methods": scores.methods, "truth": found, "out": str(out)})
+        return _json({**scores.counts, "methods": scores.methods, "truth": found, "out": str(out)})
     show_scores(_console(), scores, judged, str(out))
 
 
@@ -240,6 +244,8 @@ def select(
     from curate.files import check_output
     from curate.registry import make_method
 
+    if "," in method:
+        raise InputError(f"select takes one method, not {method!r}; `curate compare` takes several")
     parsed, chosen = Budget.parse(budget, strict=True), make_method(method, _pairs(settings, "--set"))
     if shape not in ("original", "messages"):
         raise InputError(f"shape {shape!r} is not one of original, messages")
@@ -259,6 +265,8 @@ def select(
         runner, "select", pool=read, method=chosen, budget=parsed, model=model, scorer_model=scorer_model, target=target,
         existing=existing, seed=seed, fill=fill, recipe=recipe, command=["curate", *sys.argv[1:]],
     )  # fmt: skip
+    if not len(selection):
+        raise InputError(f"a budget of {parsed} picks none of the {selection.summary['rows_pool']:,} rows; give a larger one")
     selection.write(out, shape=shape, overwrite=overwrite)
     if as_json:
         return _json({**selection.summary, "out": str(out)})
@@ -294,7 +302,8 @@ def train(
     _console().print(
         f"trained on {account['rows']:,} rows, {account['tokens']:,} tokens ({account['loss_tokens']:,} in the loss), "
         f"{account['epochs']:.2f} epochs, {account['steps']} steps, {account['seconds']:.0f} s\n"
-        f"loss {account['first_loss']:.3f} -> {account['last_loss']:.3f} nats per token\nwritten {out}", highlight=False,
+        f"training loss of the first batch {account['first_loss']:.3f}, of the last {account['last_loss']:.3f} nats per token\n"
+        f"written {out}", highlight=False,
     )  # fmt: skip
 
 
@@ -330,6 +339,8 @@ def compare(
     debug: DebugOpt = False,
 ) -> None:  # fmt: skip
     """Train on each method's picks and on random picks, at equal tokens, and say which are better.
+
+    random, balanced (random by source) and longest are always in: a method that does not beat them is not worth its cost.
 
     Example: curate compare pool.jsonl --methods lobass,longest --budget 5%,10% --seeds 5 --eval dev.jsonl --out verdict/
     """
@@ -378,9 +389,10 @@ def run(
     engine = _Engine(store, device, "auto", threads, None, "drift")
     results = engine.run(runner, "run_recipe", recipe=read_recipe(recipe), out=out, overwrite=overwrite)
     if as_json:
-        return _json({"stages": results})
+        return _json({"stages": results, "out": str(out)})
     for result in results:
         _console().print(result["text"], highlight=False, markup=False)
+    _console().print(f"written {out}", highlight=False, markup=False)
 
 
 @app.command()
@@ -396,7 +408,9 @@ def demo(
 
     for folder in ("verdict", "selection"):
         check_output(out / folder, overwrite=overwrite)
-    engine = _Engine(store or out / "store", "cpu", "auto", threads, None, "drift")
+    if store is None and "CURATE_STORE" not in os.environ:
+        store = out / "store"
+    engine = _Engine(store, "cpu", "auto", threads, None, "drift")
     console = _console(stderr=as_json)
     result = run_demo(console, partial(engine.run, runner), out, rows=rows, tokens=tokens, seeds=seeds, quiet=as_json)
     if as_json:

@@ -56,6 +56,10 @@ class Method(BaseModel):
         """The method's score for each row of the pool, rows sorted by row id. Pure."""
         raise NotImplementedError
 
+    def preference(self, signal: RowScore) -> np.ndarray:
+        """float64 [n]: the score as the method's choice reads it, higher is kept first; NaN where null."""
+        return signal.values if self.larger_is_better else -signal.values
+
     def choose(self, signal: RowScore, table: "pl.DataFrame", limit: "Limit", rng: np.random.Generator) -> "Picks":
         """Picks within the limit; by default the best scores, ties to the smaller row id. Pure.
 

@@ -156,7 +156,8 @@ def _select(stage: SelectStage, pool: Pool, folder: Path, shared: dict[str, Any]
 def _train(stage: TrainStage, pool: Pool, folder: Path, shared: dict[str, Any]) -> dict[str, Any]:
     recipe = TrainConfig(**stage.model_dump())
     account = train(pool, out=folder, recipe=recipe, model=shared["model"], engine=shared["engine"])
-    text = f"train: {account['tokens']:,} tokens, loss {account['first_loss']:.3f} -> {account['last_loss']:.3f}"
+    loss = f"loss {account['first_loss']:.3f} in the first batch, {account['last_loss']:.3f} in the last"
+    text = f"train: {account['tokens']:,} tokens; {loss}"
     return {"stage": "train", "text": text, **account}
 
 

@@ -150,12 +150,16 @@ class Scores:
     frame: pl.DataFrame
     pool: Pool
     methods: list[str]
+    preferences: dict[str, np.ndarray]  # by method: the score as its choice reads it, higher is kept first
     stages: list[Stage]
+    counts: dict[str, int]  # rows_in, rows_rejected, rows_duplicate, rows_pool
+    unusable: dict[str, str] = field(default_factory=dict)
 
     def write(self, out: str | Path, *, overwrite: bool = False) -> None:
-        """scores.parquet in a folder that is made."""
+        """scores.parquet and the rejected and duplicate rows, in a folder that is made."""
         with output_folder(out, overwrite=overwrite) as folder:
             self.frame.write_parquet(folder / "scores.parquet")
+            write_left_out(self.pool, self.unusable, folder)
 
 
 def score(
@@ -175,10 +179,10 @@ def score(
     """
     given = [as_method(m) for m in ([methods] if isinstance(methods, (str, Method)) else methods)]
     chosen = list({label(method): method for method in given}.values())
-    engine = engine or Engine()
+    engine, whole = engine or Engine(), as_pool(pool)
     prepared = prepare(
         engine,
-        as_pool(pool),
+        whole,
         model=as_model(model),
         target=None if target is None else as_pool(target),
         existing=None if existing is None else as_pool(existing),
@@ -187,12 +191,31 @@ def score(
     )
     seen = engine.gather(chosen, prepared.data)
     columns: list[pl.Series] = []
+    preferences = {}
     for method in chosen:
         found = signal(engine, prepared, method, seen)
+        preferences[label(method)] = method.preference(found)
         columns.append(pl.Series(label(method), found.values, dtype=pl.Float64).fill_nan(None))
         if found.is_null.any():
             columns.append(pl.Series(f"{label(method)}_null", found.reasons.tolist(), dtype=pl.String))
-    return Scores(prepared.table.with_columns(columns), prepared.pool, [label(m) for m in chosen], engine.stages)
+    return Scores(
+        prepared.table.with_columns(columns),
+        prepared.pool,
+        list(preferences),
+        preferences,
+        engine.stages,
+        _counts(whole, prepared),
+        prepared.unusable,
+    )
+
+
+def write_left_out(pool: Pool, unusable: Mapping[str, str], folder: Path) -> None:
+    """rejected.jsonl, with the rows that the model cannot use, and duplicates.jsonl."""
+    write_rejected(pool.report, folder / "rejected.jsonl")
+    write_duplicates(pool.report, folder / "duplicates.jsonl")
+    with (folder / "rejected.jsonl").open("a") as file:
+        for row_id, reason in unusable.items():
+            file.write(json.dumps({"row_id": row_id, "reason": reason}) + "\n")
 
 
 @dataclass
@@ -214,6 +237,15 @@ class Selection:
     def __len__(self) -> int:
         return len(self.frame)
 
+    def _card(self) -> str:
+        """A dataset card, so that `datasets.load_dataset(folder)` reads the data and nothing else there."""
+        s = self.summary
+        return (
+            "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: data.parquet\n---\n\n"
+            f"{s['selected']:,} of {s['rows_pool']:,} conversations, selected by `curate` with {s['method']} at {s['budget']}, "
+            "best first.\n`selection.parquet` says why each was picked, `manifest.json` how to pick them again.\n"
+        )
+
     def write(self, out: str | Path, *, shape: str = "original", overwrite: bool = False) -> None:
         """The picks, the data in rank order (Parquet, JSONL, trainer snippets), rejected rows and the manifest.
 
@@ -224,11 +256,8 @@ class Selection:
             self.scores.write_parquet(folder / "scores.parquet")
             if len(self.positions):
                 write_rows(self.pool, self.positions.tolist(), folder, shape=shape)  # type: ignore[arg-type]
-            write_rejected(self.pool.report, folder / "rejected.jsonl")
-            write_duplicates(self.pool.report, folder / "duplicates.jsonl")
-            with (folder / "rejected.jsonl").open("a") as file:
-                for row_id, reason in self.unusable.items():
-                    file.write(json.dumps({"row_id": row_id, "reason": reason}) + "\n")
+            write_left_out(self.pool, self.unusable, folder)
+            (folder / "README.md").write_text(self._card())
             (folder / "manifest.json").write_text(json.dumps(self.manifest, indent=1, default=str) + "\n")
 
 

@@ -6,7 +6,6 @@ import numpy as np
 import polars as pl
 
 from curate.errors import InputError
-from curate.method import Method
 from curate.planted import auroc, coverage, enrichment
 from curate.pool import Pool
 
@@ -23,20 +22,17 @@ def defects(pool: Pool, column: str) -> np.ndarray:
     return np.array(values, dtype=object)
 
 
-def score_table(scores: Mapping[str, np.ndarray], directions: Mapping[str, int], planted: np.ndarray) -> pl.DataFrame:
-    """AUROC of each score against each defect: the chance that an untouched row outranks a spoiled one.
+def score_table(preferences: Mapping[str, np.ndarray], planted: np.ndarray) -> pl.DataFrame:
+    """AUROC of each method against each defect: the chance that an untouched row is preferred to a spoiled one.
 
-    scores: float [n] by method, NaN null. directions: +1 where higher is kept, -1 where lower is, 0 where the score
-    alone does not order rows (such a method is left out). One row per method and defect: auroc, low, high, rows.
+    preferences: float [n] by method, higher is kept first, NaN null. One row per method and defect: auroc, low, high, rows.
     """
     clean = planted == None  # noqa: E711 (elementwise)
     lines = []
-    for name, values in scores.items():
-        if not directions[name]:
-            continue
+    for name, values in preferences.items():
         for defect in sorted(set(planted[~clean])):
             here = planted == defect
-            found = auroc(values * directions[name], here, clean)
+            found = auroc(values, here, clean)
             lines.append((name, defect, found.value, found.low, found.high, int(here.sum())))
     return pl.DataFrame(lines, schema=["method", "defect", "auroc", "low", "high", "rows"], orient="row")
 
@@ -61,10 +57,3 @@ def picks_table(picks: Mapping[str, Sequence[np.ndarray]], planted: np.ndarray, 
             lines.append((name, defect, found.value, found.low, found.high, rare, reached[0].rare_groups))
     columns = ["method", "defect", "enrichment", "low", "high", "rare_covered", "rare_groups"]
     return pl.DataFrame(lines, schema=columns, orient="row")
-
-
-def direction(method: Method) -> int:
-    """+1 where a method keeps high scores, -1 where it keeps low ones, 0 where its selector decides otherwise."""
-    if type(method).choose is not Method.choose:
-        return 0
-    return 1 if method.larger_is_better else -1

@@ -7,7 +7,7 @@ import numpy as np
 
 from curate.method import Cost, Data, Method
 from curate.requests import Observe, Request
-from curate.selectors.window import window
+from curate.selectors.window import mean_rank, window
 from curate.signals import RowScore
 
 if TYPE_CHECKING:
@@ -42,6 +42,14 @@ class Perplexity(Method):
     def signal(self, data: Data, seen: Mapping[Request, Any], rng: np.random.Generator) -> RowScore:
         """Mean loss [n], nats per reply token."""
         return seen[self._loss(data)]
+
+    def preference(self, signal: RowScore) -> np.ndarray:
+        """How close [n] a row's rank is to the window's centre: 0 at the centre, -1 at most."""
+        values = signal.values
+        there = ~np.isnan(values)
+        near = np.full(len(values), np.nan)
+        near[there] = -np.abs(mean_rank(values[there]) / max(1, there.sum() - 1) - CENTRE[self.window])
+        return near
 
     def choose(self, signal: RowScore, table: "pl.DataFrame", limit: "Limit", rng: np.random.Generator) -> "Picks":
         """The rows closest in rank to the window's centre."""

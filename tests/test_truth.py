@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from curate.budget import Budget
 from curate.engine import Engine
 from curate.errors import InputError
 from curate.method import Data, Method
@@ -16,7 +17,7 @@ from curate.selection import select
 from curate.selectors.top_k import top_k
 from curate.signals import RowScore
 from curate.store import Store
-from curate.truth import defects, direction, picks_table, score_table
+from curate.truth import defects, picks_table, score_table
 
 CLEAN = None
 
@@ -33,14 +34,13 @@ def test_defects_are_a_column_of_the_pool(small_pool):
         defects(pool, "no_such_column")
 
 
-def test_scores_are_judged_by_their_direction():
+def test_preferences_are_judged_by_the_pairs_they_order():
     truth = planted("wrong", "wrong", CLEAN, CLEAN, CLEAN, "empty")
-    low_is_bad = np.array([0.1, 0.2, 0.5, 0.6, 0.7, np.nan])
-    table = score_table({"up": low_is_bad, "down": low_is_bad, "none": low_is_bad}, {"up": 1, "down": -1, "none": 0}, truth)
+    good = np.array([0.1, 0.2, 0.5, 0.6, 0.7, np.nan])
+    table = score_table({"good": good, "bad": -good}, truth)
     found = {(m, d): (a, n) for m, d, a, _, _, n in table.rows()}
-    assert found["up", "wrong"] == (1.0, 2) and found["down", "wrong"] == (0.0, 2)
-    assert np.isnan(found["up", "empty"][0]) and found["up", "empty"][1] == 1
-    assert not any(name == "none" for name, _ in found) and len(table) == 4
+    assert found["good", "wrong"] == (1.0, 2) and found["bad", "wrong"] == (0.0, 2)
+    assert np.isnan(found["good", "empty"][0]) and found["good", "empty"][1] == 1
 
 
 def test_picks_are_judged_by_what_they_avoid_and_reach():
@@ -64,16 +64,28 @@ def test_equal_picks_of_several_seeds_count_once():
     assert other["high"][0] - other["low"][0] < once["high"][0] - once["low"][0]
 
 
-@pytest.mark.parametrize(("name", "want"), [("longest", 1), ("lobass", 1), ("random", 1), ("perplexity", 0), ("balanced", 0)])
-def test_the_direction_of_a_method(name, want):
-    assert direction(make_method(name)) == want
+@pytest.mark.parametrize(
+    ("name", "order"),
+    [("longest", [4, 3, 2, 1, 0]), ("perplexity:window=low", [0, 1, 2, 3, 4]), ("perplexity:window=high", [4, 3, 2, 1, 0])],
+)
+def test_a_method_prefers_what_it_picks_first(name, order):
+    method = make_method(name)
+    scores = RowScore.of(np.array([1.0, 2.0, 4.0, 8.0, 16.0]))
+    assert np.argsort(-method.preference(scores), kind="stable").tolist() == order
+    table = pl.DataFrame({"source": [None] * 5})
+    assert method.choose(scores, table, Budget.parse("100%").limit(np.ones(5)), np.random.default_rng(0)).index.tolist() == order
+
+
+def test_mid_perplexity_prefers_the_median_and_leaves_nulls_null():
+    near = make_method("perplexity").preference(RowScore.of(np.array([1.0, 2.0, 4.0, np.nan])))
+    assert near[:3].tolist() == [-0.5, 0.0, -0.5] and np.isnan(near[3])
 
 
 def test_a_method_that_keeps_low_scores():
     class Shortest(Method):
         larger_is_better = False
 
-    assert direction(Shortest()) == -1
+    assert Shortest().preference(RowScore.of(np.array([1.0, 2.0]))).tolist() == [-1.0, -2.0]
 
 
 SECRET = "secret-label"

@@ -105,6 +105,7 @@ def compare(
         recipe=base,
         seed=seed,
     )
+    remarks = [*_too_large(prepared, sizes), *remarks]
     total = tokens or round((epochs or DEFAULT_EPOCHS) * _largest(prepared, sizes))
     design = _Design(
         chosen,
@@ -141,9 +142,18 @@ def _overlaps(pool: "Pool", tasks: Sequence[Task], target: "Pool | None") -> lis
         if target is not None and held_out & set(target.row_ids):
             raise InputError(f"{len(held_out & set(target.row_ids))} rows of the target are in the evaluation set {task.name}")
         shared = len(held_out & set(pool.row_ids))
+        if shared == len(held_out):
+            raise InputError(f"every conversation of the evaluation set {task.name} is in the pool; hold some out")
         if shared:
-            remarks.append(f"{shared} of {len(held_out)} conversations of the evaluation set {task.name} are in the pool too")
+            remarks.append(f"{shared} of {len(held_out)} conversations of the evaluation set {task.name} are in the pool too.")
     return remarks
+
+
+def _too_large(prepared: Prepared, budgets: Sequence[Budget]) -> list[str]:
+    """Budgets that hold the whole pool compare nothing."""
+    tokens = prepared.table["tokens"].to_numpy()
+    whole = [str(budget) for budget in budgets if budget.limit(tokens).capacity >= budget.limit(tokens).costs.sum()]
+    return [f"A budget of {', '.join(whole)} holds the whole pool: its arms train on the same rows."] if whole else []
 
 
 def _largest(prepared: Prepared, budgets: Sequence[Budget]) -> float:
@@ -265,9 +275,9 @@ def _conclude(
         rows += [row for row, _ in table]
     once = sorted({row["method"] for row in rows if row["selections"] == 1 and row["in_family"] and row["method"] != "full"})
     notes = [
-        f"Every arm trained on {config['train_tokens']:,} tokens; the difference from random is paired over "
-        f"{'1 seed' if len(design.seeds) == 1 else f'{len(design.seeds)} seeds'} and {bench.tasks[0][1].size} evaluation items.",
         *remarks,
+        f"Every arm trained on about {config['train_tokens']:,} tokens; the difference from random is paired over "
+        f"{'1 seed' if len(design.seeds) == 1 else f'{len(design.seeds)} seeds'} and {bench.tasks[0][1].size} evaluation items.",
     ]
     if once and len(design.seeds) > 1:
         notes.append(f"{', '.join(once)}: one selection for all seeds, so its answer holds for that selection.")

@@ -10,20 +10,14 @@ from rich.text import Text
 
 from curate.comparison.verdict import Verdict
 from curate.pool import Pool
-from curate.registry import make_method
 from curate.report.table import show_table
 from curate.selection import Scores
-from curate.truth import defects, direction, picks_table, score_table
+from curate.truth import defects, picks_table, score_table
 
 
 def judge(scores: Scores, column: str) -> pl.DataFrame:
-    """AUROC per method and defect; every score is read as higher is kept unless its method keeps low ones.
-
-    Methods that keep a middle or draw by chance are judged on the score itself, higher first.
-    """
-    planted = defects(scores.pool, column)
-    values = {name: scores.frame[name].to_numpy() for name in scores.methods}
-    return score_table(values, {name: direction(make_method(name)) or 1 for name in scores.methods}, planted)
+    """AUROC per method and defect, of the preference that each method's choice follows."""
+    return score_table(scores.preferences, defects(scores.pool, column))
 
 
 def judge_picks(verdict: Verdict, pool: Pool, column: str, groups: str | None = None) -> pl.DataFrame:
@@ -43,7 +37,7 @@ def judge_picks(verdict: Verdict, pool: Pool, column: str, groups: str | None = 
 
 def show_auroc(table: pl.DataFrame) -> Table:
     """AUROC by method and defect; green is surely better than chance, red surely worse."""
-    title = "AUROC by planted defect: the chance that an untouched row scores above a spoiled one (0.5 is chance)"
+    title = "AUROC by planted defect: the chance that an untouched row is preferred to a spoiled one (0.5: chance)"
     return _show(table, "auroc", f"\n{title}", lambda line: (line["low"] > 0.5, line["high"] < 0.5), {})
 
 
