@@ -366,7 +366,7 @@ def compare(
     verdict.write(out, overwrite=overwrite)
     if as_json:
         judged = {"truth": judge_picks(verdict, read, truth).to_dicts()} if truth else {}
-        return _json({**verdict.to_json(), **judged, "out": str(out)})
+        return _json({**verdict.to_json(), **judged})
     from curate.report.terminal import show_verdict
 
     _console().print(show_verdict(verdict))

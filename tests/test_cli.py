@@ -362,9 +362,9 @@ def test_a_budget_of_tokens(run, messy, tmp_path):
 
 
 def test_a_budget_too_small_for_one_row_says_so(run, messy):
-    code, out, _ = run("select", messy, "-m", "longest", "-b", "2 tokens", "--out", "out", "--json")
-    summary = json.loads(out)
-    assert code == 0 and summary["selected"] == 0 and "more than the budget of 2" in summary["shortfall"]
+    for budget in ("2 tokens", "0.001%"):
+        code, out, err = run("select", messy, "-m", "longest", "-b", budget, "--out", "out", "--json")
+        assert (code, out) == (2, "") and f"a budget of {budget} picks none of the 58 rows" in err
 
 
 def test_rows_without_a_score_leave_the_selection_short_or_filled(run, messy, tmp_path):
@@ -429,7 +429,7 @@ def test_overwrite_replaces_the_folder(run, messy, tmp_path):
 def test_score(run, messy, tmp_path):
     code, out, err = run("score", messy, "-m", "random,longest,longest", "--truth", "planted", "--out", "out", "--json")
     found = json.loads(out)
-    assert (code, err) == (0, "") and found["rows"] == 58 and found["methods"] == ["random", "longest"]
+    assert (code, err) == (0, "") and found["rows_pool"] == 58 and found["methods"] == ["random", "longest"]
     assert {(line["method"], line["defect"]) for line in found["truth"]} == {("random", "wrong"), ("longest", "wrong")}
     frame = pl.read_parquet(tmp_path / "out" / "scores.parquet")
     assert frame.columns == ["row_id", "source", "tokens", "response_tokens", "random", "longest"]

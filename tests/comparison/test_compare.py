@@ -170,8 +170,16 @@ def test_the_whole_pool_as_a_budget(options):
 
 
 def test_held_out_rows_in_the_pool_are_said(options):
-    verdict = curate.compare(**{**options, "evals": {"dev": options["pool"]}})
-    assert any("30 of 30 conversations of the evaluation set dev are in the pool too" in remark for remark in verdict.remarks)
+    held_out = as_pool([options["evals"]["dev"], options["pool"]])
+    verdict = curate.compare(**{**options, "evals": {"dev": held_out}})
+    assert f"30 of {len(held_out)} conversations of the evaluation set dev are in the pool too." == verdict.remarks[0]
+    with pytest.raises(InputError, match="every conversation of the evaluation set dev is in the pool"):
+        curate.compare(**{**options, "evals": {"dev": options["pool"]}})
+
+
+def test_a_budget_that_holds_the_whole_pool_is_said(options):
+    verdict = curate.compare(**{**options, "budgets": [1000]})
+    assert verdict.remarks[0] == "A budget of 1000 holds the whole pool: its arms train on the same rows."
 
 
 def test_evaluation_rows_the_model_cannot_use_are_left_out(options, make_pool):
