@@ -29,9 +29,10 @@ def run_demo(
     spoiled = len(pool) - pool.column("planted").null_count
     held_out = read_pool(sample("test"), limit=rows)  # a small demonstration is small throughout
     say(
-        f"The sample pool: {len(pool):,} conversations, {spoiled / len(pool):.0%} spoiled on purpose; no method sees which.\n"
-        f"Each method picks {BUDGET}. A model of 4 million parameters is fine-tuned on the picks of each, and on\n"
-        f"random picks, with {tokens:,} tokens and {seeds} seeds, and evaluated on {len(held_out)} held-out conversations.\n"
+        f"The sample pool: {len(pool):,} conversations, {spoiled / len(pool):.0%} of them spoiled on purpose.\n"
+        f"Each method picks {BUDGET} without knowing which. A model of 4 million parameters is\n"
+        f"fine-tuned on each pick and on random picks ({tokens:,} tokens, {seeds} seeds), then\n"
+        f"evaluated on {len(held_out)} held-out conversations.\n"
     )
     recipe = TrainConfig(batch_tokens=512)
     verdict = run(
