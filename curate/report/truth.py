@@ -30,8 +30,11 @@ def judge_picks(verdict: Verdict, pool: Pool, column: str, groups: str | None = 
     labels = pool.column(names).to_pylist() if names else pool.sources
     where = {row_id: i for i, row_id in enumerate(pool.row_ids)}
     picks: dict[str, list[np.ndarray]] = {}
+    several = verdict.selections["budget"].n_unique() > 1
     for (method, budget, _), part in verdict.selections.group_by("method", "budget", "seed", maintain_order=True):
-        picks.setdefault(f"{method} {budget}", []).append(np.array([where[row_id] for row_id in part["row_id"]], dtype=np.int64))
+        picks.setdefault(f"{method} {budget}" if several else str(method), []).append(
+            np.array([where[row_id] for row_id in part["row_id"]], dtype=np.int64)
+        )
     return picks_table(picks, planted, labels)
 
 
