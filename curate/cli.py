@@ -397,8 +397,8 @@ def run(
 
 @app.command()
 def demo(
-    out: OutOpt = Path("demo"), rows: Annotated[int, typer.Option(min=50, help="rows of the sample pool")] = 1500,
-    tokens: Annotated[int, typer.Option(min=100, help="training tokens of each arm")] = 15_000,
+    out: OutOpt = Path("demo"), rows: Annotated[int, typer.Option(min=50, help="rows of the sample pool")] = 1200,
+    tokens: Annotated[int, typer.Option(min=100, help="training tokens of each arm")] = 10_000,
     seeds: Annotated[int, typer.Option(min=1)] = 3, store: StoreOpt = None, threads: ThreadsOpt = None,
     runner: RunnerOpt = "local", as_json: JsonOpt = False, overwrite: OverwriteOpt = False, debug: DebugOpt = False,
 ) -> None:  # fmt: skip

@@ -14,6 +14,7 @@ from curate.training.config import TrainConfig
 
 METHODS = ("perplexity", "lobass")
 BUDGET = "10%"
+HELD_OUT = 400
 
 
 def run_demo(
@@ -27,7 +28,7 @@ def run_demo(
 
     pool = read_pool(sample("pool"), limit=rows)
     spoiled = len(pool) - pool.column("planted").null_count
-    held_out = read_pool(sample("test"), limit=rows)  # a small demonstration is small throughout
+    held_out = read_pool(sample("test"), limit=min(rows, HELD_OUT))  # a small demonstration is small throughout
     say(
         f"The sample pool: {len(pool):,} conversations, {spoiled / len(pool):.0%} of them spoiled on purpose.\n"
         f"Each method picks {BUDGET} without knowing which. A model of 4 million parameters is\n"

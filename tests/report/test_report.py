@@ -149,7 +149,7 @@ def test_enrichment_of_defects_among_picks(make_pool):
     picks = pl.DataFrame({**columns, "row_id": [*wrong[:3], clean[0], *clean[1:5]]})
     found = Verdict([], "", [], {}, picks)
     table = {line["method"]: line["enrichment"] for line in judge_picks(found, pool, "planted").to_dicts()}
-    assert table == {"a 20%": pytest.approx(1.5), "b 20%": pytest.approx(0.0)}
+    assert table == {"a": pytest.approx(1.5), "b": pytest.approx(0.0)}
     assert show_picks_truth(found, pool, "planted").row_count == 2
 
 
