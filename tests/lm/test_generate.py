@@ -10,7 +10,6 @@ from curate.lm.generate import encode_prompts, generate, generate_ids, stop_ids
 from curate.lm.models import load_model, load_tokenizer
 
 MODEL = Path(__file__).parents[2] / "data" / "models" / "base-4m"
-needs_model = pytest.mark.skipif(not MODEL.is_dir(), reason="the embedded base model is missing")
 QUESTIONS = ["Hello!", "What is 2 + 3?", "Tell me about the old house by the sea, and who lived there.", "Why?"]
 
 
@@ -36,7 +35,6 @@ def ask(base, prompts, **settings):
     return generate(model, tokenizer, prompts, **settings)
 
 
-@needs_model
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_a_reply_does_not_depend_on_its_batch(base, temperature):
     settings = {"max_new_tokens": 12, "temperature": temperature, "seed": 3}
@@ -48,13 +46,11 @@ def test_a_reply_does_not_depend_on_its_batch(base, temperature):
         assert [ask(base, [prompt], **settings)[0] for prompt in prompts()] == together
 
 
-@needs_model
 def test_draws_follow_the_seed(base):
     one, same, other = (ask(base, prompts()[:2], max_new_tokens=10, temperature=1.0, seed=seed) for seed in (0, 0, 1))
     assert one == same != other
 
 
-@needs_model
 def test_greedy_is_the_models_own(base):
     """Against the definition: the likeliest token, again and again, without a cache and without padding."""
     model, tokenizer = base
@@ -69,14 +65,12 @@ def test_greedy_is_the_models_own(base):
     assert generate_ids(model, [ids], stop=stop_ids(*base), max_new_tokens=10)[0].tolist() == expected
 
 
-@needs_model
 def test_prompt_ends_where_the_reply_begins(base):
     _, tokenizer = base
     ids = encode_prompts(tokenizer, [[{"role": "user", "content": "Hi"}]])[0]
     assert tokenizer.decode(ids) == "<|user|>\nHi<|end|>\n<|assistant|>\n"
 
 
-@needs_model
 def test_stops_are_the_models_and_the_templates(base):
     model, tokenizer = base
     ends = {tokenizer.convert_tokens_to_ids("<|end|>"), tokenizer.convert_tokens_to_ids("<|endoftext|>")}

@@ -13,7 +13,6 @@ from curate.training.config import TrainConfig
 from curate.training.trainer import train
 
 MODEL = Path(__file__).parents[2] / "data" / "models" / "base-4m"
-pytestmark = pytest.mark.skipif(not MODEL.is_dir(), reason="the embedded base model is missing")
 
 
 class Additions:
