@@ -1,10 +1,10 @@
 """The engine: it answers what methods ask for, out of the store where it can, by passes and fits where it must."""
 
 import json
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,50 +13,38 @@ import pyarrow as pa
 from curate import progress
 from curate.answers import Seen
 from curate.errors import CurateError, InputError
+from curate.fits import kept_fit
 from curate.jobs import Executor, Job, Loop
-from curate.lm.encode import ENCODE_VERSION, encode_rows
+from curate.lm.encode import encode_rows
 from curate.lm.encodings import ENCODING_TYPE, Encodings, from_arrow
-from curate.lm.models import (
-    TOKENIZER_FILES,
-    WEIGHT_FILES,
-    ModelSpec,
-    context_length,
-    hash_files,
-    load_model,
-    load_tokenizer,
-    parameter_count,
-    resolve_device,
-    resolve_dtype,
-)
+from curate.lm.models import ModelSpec, forward_flops
 from curate.lm.observables import FORWARD_VERSION, OBSERVABLES
+from curate.lm.views import RESPONSE, VIEW_VERSION, PairView, RowView, View, pair_id, printed_once, start_token
 from curate.method import Data, Method
-from curate.plan import Pass, Plan, base_model, fit_name, merge, pass_name
+from curate.models import Models
+from curate.passes import record
+from curate.plan import Pass, Plan, as_observed, base_model, fit_name, merge, pass_name
 from curate.registry import label
-from curate.requests import Fit, FittedModel, Request, Rows
-from curate.signals import RowScore
+from curate.requests import Fit, FittedModel, Pairs, Request, Rows
+from curate.signals import RowScore, as_vectors
 from curate.stages import Stage, Timer
-from curate.store import RowArtifact, Store
+from curate.store import RowArtifact
 from curate.training.config import expected_steps
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
     from curate.pool import Pool
 
-DEFAULT_MAX_LENGTH = 2048
 SHARD_TOKENS = 100_000  # what a killed pass loses at most
 ENCODE_SHARD = 5_000  # rows
 
 
 @dataclass
-class Engine:
-    """Holds what the jobs of one run share: the store, the executor, the device, and the pools by handle."""
+class Engine(Models):
+    """Holds what the jobs of one run share: the store, the models, the executor, and the pools by handle."""
 
-    store: Store = field(default_factory=Store)
     executor: Executor = field(default_factory=Loop)
-    device: str = "auto"
-    dtype: str = "auto"
-    max_length: int | None = None
     batch_tokens: int = 4096
     refit: str = "drift"
     stages: list[Stage] = field(default_factory=list)
@@ -65,41 +53,17 @@ class Engine:
     def __post_init__(self) -> None:
         if self.refit not in ("never", "drift", "always"):
             raise InputError(f"refit {self.refit!r} is not one of never, drift, always")
+        super().__post_init__()
         self._pools: dict[Rows, Pool] = {}
         self._encodings: dict[tuple[str, Rows], Encodings] = {}
         self._computed: dict[Rows, np.ndarray] = {}
-        self._loaded: tuple[str, PreTrainedModel] | None = None
-        self._hashes = self.store.hash_cache()
-        self._hashes_saved = dict(self._hashes)
+        self._failed: dict[Pass, dict[str, str]] = {}  # rows that a pass of this run could not do, and why
 
     # What identifies things -------------------------------------------------------------------------------------------
 
     def model_hash(self, model: ModelSpec | Fit) -> str:
         """The fingerprint of a model's weights; for a fit, the address of the artifact that serves it."""
-        if isinstance(model, Fit):
-            return self.fitted(model).address
-        found = hash_files(model.folder(), WEIGHT_FILES, self._hashes)
-        self._save_hashes()
-        return found
-
-    def length_limit(self, model: ModelSpec) -> int:
-        """Tokens a conversation is cut to: the limit asked for, else the model's context up to 2,048."""
-        context = context_length(model.folder())
-        if self.max_length is None:
-            return min(context or DEFAULT_MAX_LENGTH, DEFAULT_MAX_LENGTH)
-        if context and self.max_length > context:
-            raise InputError(f"--max-length {self.max_length} exceeds the context of {model.label}, {context} tokens")
-        return self.max_length
-
-    def encoding_spec(self, model: ModelSpec) -> dict[str, Any]:
-        tokenizer = hash_files(model.folder(), TOKENIZER_FILES, self._hashes)
-        self._save_hashes()
-        return {
-            "kind": "encoding",
-            "version": ENCODE_VERSION,
-            "tokenizer": tokenizer,
-            "max_length": self.length_limit(model),
-        }
+        return self.fitted(model).address if isinstance(model, Fit) else self.weights_hash(model)
 
     def fit_spec(self, fit: Fit) -> dict[str, Any]:
         from curate.training.config import TRAIN_VERSION
@@ -120,8 +84,8 @@ class Engine:
             "version": [OBSERVABLES[name].version, FORWARD_VERSION],
             "model": self.model_hash(step.model),
             "encoding": self.encoding_spec(base_model(step.model)),
-            "view": step.view,
-            "dtype": resolve_dtype(self.dtype, resolve_device(self.device)),
+            "view": [step.view, VIEW_VERSION],
+            "dtype": self.pass_dtype,
         }
 
     # Pools and their tokens -------------------------------------------------------------------------------------------
@@ -196,25 +160,39 @@ class Engine:
         plan = merge(seen.asked.get(label(method), {}))
         total = sum(self.fitted(fit).account["seconds"] for fit in plan.fits)
         for step in plan.passes:
-            forward = [name for name in step.observables if OBSERVABLES[name].forward]
-            total += max((self.artifact(step, name).seconds() for name in forward), default=0.0)
+            total += max((self.artifact(step, name).seconds() for name in step.recorded), default=0.0)
         return total
 
     def answer(self, request: Request) -> Any:
-        """A FittedModel for a Fit; for an Observe a RowScore where it is a number, else a list of arrays (None: null)."""
+        """What a request is answered with; see the requests."""
+        request = as_observed(request)
         if isinstance(request, Fit):
             return self.fitted(request)
         observable = OBSERVABLES[request.observable]
-        if not observable.forward:
-            encodings = self.encodings(base_model(request.model), request.rows)
-            pairs = zip(encodings.lengths, encodings.response_lengths, strict=True)
-            return RowScore.of(np.array([observable.reduce(total, reply) for total, reply in pairs], dtype=np.float64))
         step = Pass(request.model, request.rows, request.view, (request.observable,))
-        table = self.artifact(step, request.observable).get(self._pools[request.rows].row_ids)
-        if pa.types.is_list(observable.type):
-            return [None if value is None else np.asarray(value, np.float32) for value in table["value"].to_pylist()]
-        values = table["value"].to_numpy(zero_copy_only=False).astype(np.float64)
-        return RowScore(values, np.array(table["reason"].to_pylist(), dtype=object))
+        if not observable.forward:
+            rows = self.view(step).take(np.arange(step.rows.size))
+            pairs = zip(rows.lengths, rows.response_lengths, strict=True)
+            return RowScore.of(np.array([observable.reduce(total, scored) for total, scored in pairs], dtype=np.float64))
+        return self._observed(step)
+
+    def _observed(self, step: Pass) -> Any:
+        """The one observable of a pass, from the store; null where the pass failed on a row."""
+        observable, view = OBSERVABLES[step.observables[0]], self.view(step)
+        failed = self._failures(step)
+        ids = [row_id for row_id in view.row_ids if row_id not in failed]
+        table = self.artifact(step, observable.name).get(ids)
+        reasons = np.array([failed.get(row_id) for row_id in view.row_ids], dtype=object)
+        there = np.flatnonzero(reasons == None)  # noqa: E711 (elementwise)
+        reasons[there] = table["reason"].to_pylist()
+        if not pa.types.is_list(observable.type):
+            numbers = np.full(len(view), np.nan)
+            numbers[there] = table["value"].to_numpy(zero_copy_only=False)
+            return RowScore(numbers, reasons)
+        arrays: list[np.ndarray | None] = [None] * len(view)
+        for i, value in zip(there.tolist(), table["value"].to_pylist(), strict=True):
+            arrays[i] = None if value is None else np.asarray(value, np.float32)
+        return as_vectors(arrays, reasons) if observable.vector else arrays
 
     def execute(self, plan: Plan) -> None:
         """Run the fits, then the passes, of a plan; what the store has is not run."""
@@ -226,53 +204,59 @@ class Engine:
             if step.forwards and step not in todo:
                 self.stages.append(Stage("pass", pass_name(step), reused_rows=step.rows.size))
 
+    def view(self, step: Pass) -> View:
+        """The rows or pairs of a pass as its model sees them."""
+        model = base_model(step.model)
+        if isinstance(step.rows, Pairs):
+            rows, examples = self.encodings(model, step.rows.rows), self.encodings(model, step.rows.examples)
+            once = printed_once(self.tokenizer(model))
+            return PairView.of(rows, examples, step.rows.index, self.pair_limit(model), once)
+        start = start_token(self.tokenizer(model)) if step.view == RESPONSE else None
+        return RowView.of(self.encodings(model, step.rows), step.view, start)
+
     def missing(self, step: Pass) -> np.ndarray:
-        """Positions of the rows for which an observable of the pass was not computed yet."""
-        ids = self._pools[step.rows].row_ids
+        """Positions of the rows for which an observable of the pass was not computed yet, nor tried in this run."""
+        ids, failed = self.ids(step.rows), self._failures(step)
         lacks = np.zeros(len(ids), dtype=bool)
-        for name in step.observables:
-            if OBSERVABLES[name].forward:
-                lacks |= self.artifact(step, name).positions(ids) < 0
+        for name in step.recorded:
+            lacks |= self.artifact(step, name).positions(ids) < 0
+        if failed:
+            lacks &= np.array([row_id not in failed for row_id in ids])
         return np.flatnonzero(lacks)
+
+    def ids(self, rows: Rows | Pairs) -> Sequence[str]:
+        """What the values of rows or pairs are kept under."""
+        if isinstance(rows, Rows):
+            return self._pools[rows].row_ids
+        own, examples = self._pools[rows.rows].row_ids, self._pools[rows.examples].row_ids
+        return [pair_id(own[i], examples[j]) for i, j in rows.index.tolist()]
 
     def artifact(self, step: Pass, name: str) -> RowArtifact:
         return self.store.rows(self.observable_spec(step, name), OBSERVABLES[name].type)
 
-    def _run_pass(self, step: Pass) -> None:
-        from curate.lm.batching import shards_by_tokens
-        from curate.lm.forward import token_logprobs
+    def _failures(self, step: Pass) -> dict[str, str]:
+        return self._failed.setdefault(replace(step, observables=()), {})
 
-        model = base_model(step.model)
-        encodings = self.encodings(model, step.rows)
-        lengths = encodings.lengths
-        missing = self.missing(step)
-        wanted = np.zeros(len(encodings), dtype=bool)
-        wanted[missing] = True
-        names = [name for name in step.observables if OBSERVABLES[name].forward]
-        artifacts = {name: self.artifact(step, name) for name in names}
-        total = int(lengths[missing].sum())
+    def _run_pass(self, step: Pass) -> None:
+        view, missing = self.view(step), self.missing(step)
+        total = int(view.lengths[missing].sum())
         with self.stage("pass", pass_name(step)) as stage, progress.task(pass_name(step), total, "tokens") as advance:
-            network = self.load(step.model)
-            # Shards are cut over all rows, so a run that was killed goes on with the same ones.
-            for shard in shards_by_tokens(lengths, SHARD_TOKENS):
-                part = shard[wanted[shard]]
-                if not len(part):
-                    continue
-                began = time.perf_counter()
-                values: dict[str, list[Any]] = {name: [None] * len(part) for name in names}
-                reasons: list[str | None] = [None] * len(part)
-                stream = token_logprobs(network, encodings.take(part), batch_tokens=self.batch_tokens, progress=advance)
-                for position, logp in stream:
-                    if not np.isfinite(logp).all():
-                        reasons[position] = "the model gave a number that is not finite"
-                        continue
-                    for name in names:
-                        values[name][position] = OBSERVABLES[name].reduce(logp)
-                for name in names:
-                    artifacts[name].put([encodings.row_ids[i] for i in part], values[name], reasons, time.perf_counter() - began)
-            stage.computed_rows, stage.reused_rows, stage.tokens = len(missing), len(encodings) - len(missing), total
-            stage.flops = 2.0 * parameter_count(model.folder()) * total
-        self._computed[step.rows] = self._computed[step.rows] | wanted
+            result = record(
+                self.load(step.model),
+                view,
+                missing,
+                {name: self.artifact(step, name) for name in step.recorded},
+                batch_tokens=self.batch_tokens,
+                shard_tokens=SHARD_TOKENS,
+                progress=advance,
+            )
+            stage.computed_rows, stage.reused_rows, stage.tokens = len(missing), len(view) - len(missing), result.tokens
+            stage.flops = forward_flops(base_model(step.model), result.tokens)
+        self._failures(step).update(result.failed)
+        if isinstance(step.rows, Pairs):
+            self._computed[step.rows.rows][np.unique(step.rows.index[missing, 0])] = True
+        else:
+            self._computed[step.rows][missing] = True
 
     def _run_fit(self, fit: Fit) -> None:
         def build(folder: Any) -> None:
@@ -290,10 +274,7 @@ class Engine:
         """Fine-tune a fresh copy of the model; a TrainResult. Its weights are the caller's to keep."""
         from curate.training.trainer import train
 
-        self._loaded = None  # one model in memory at a time
-        network = load_model(
-            model.folder(), device=resolve_device(self.device), dtype="float32", trust_remote_code=model.trust_remote_code
-        )
+        network = self.load_for_training(model)
         done, steps = 0, expected_steps(recipe, encodings.lengths)
         with self.stage("train", name) as stage, progress.task(name, steps, "steps") as advance:
 
@@ -320,43 +301,16 @@ class Engine:
                 self.notes.append(note)
         return FittedModel(folder / "model", folder.name, made, note)
 
-    def kept(self, fit: Fit) -> tuple[Any, float] | None:
+    def kept(self, fit: Fit) -> tuple[Path, float] | None:
         """(folder, share of rows changed) of the fit that serves, by the rule of `refit`; None when one must be made."""
-        spec = self.fit_spec(fit)
-        if self.store.has("fits", spec):
-            return self.store.folder("fits", spec), 0.0
-        if self.refit == "always" or fit.rows not in self._pools:
-            return None
-        now = set(self._pools[fit.rows].row_ids)
-        best: tuple[Any, float] | None = None
-        for path in sorted(self.store.root.glob("fits/*/spec.json")):
-            other = json.loads(path.read_text())
-            if {**other, "rows": None} != {**spec, "rows": None}:
-                continue
-            then = set((path.parent / "rows.txt").read_text().split())
-            if not now & then:
-                continue  # a fit on other data altogether
-            drift = len(now ^ then) / len(now)
-            if best is None or drift < best[1]:
-                best = path.parent, drift
-        return best if best and (self.refit == "never" or best[1] <= 0.1) else None
-
-    # Models -----------------------------------------------------------------------------------------------------------
+        known = fit.rows in self._pools
+        return kept_fit(self.store, self.fit_spec(fit), self._pools[fit.rows].row_ids if known else (), self.refit)
 
     def load(self, model: ModelSpec | Fit) -> "PreTrainedModel":
         """A model for passes, kept until another is asked for."""
-        key = self.model_hash(model)
-        if self._loaded is None or self._loaded[0] != key:
-            self._loaded = None
-            folder = self.fitted(model).folder if isinstance(model, Fit) else model.folder()
-            device = resolve_device(self.device)
-            dtype = resolve_dtype(self.dtype, device)
-            trust = base_model(model).trust_remote_code
-            self._loaded = key, load_model(folder, device=device, dtype=dtype, trust_remote_code=trust)
-        return self._loaded[1]
-
-    def tokenizer(self, model: ModelSpec) -> "PreTrainedTokenizerBase":
-        return load_tokenizer(model.folder(), trust_remote_code=model.trust_remote_code)
+        folder = self.fitted(model).folder if isinstance(model, Fit) else model.folder()
+        trust = base_model(model).trust_remote_code
+        return self.load_for_pass(self.model_hash(model), folder, trust_remote_code=trust)
 
     # Accounts ---------------------------------------------------------------------------------------------------------
 
@@ -367,8 +321,3 @@ class Engine:
     def stage(self, kind: str, name: str) -> Timer:
         """Time a block under a name; its Stage is there to be filled in."""
         return Timer(self.stages, Stage(kind, name))
-
-    def _save_hashes(self) -> None:
-        if self._hashes != self._hashes_saved:
-            self.store.save_hash_cache(self._hashes)
-            self._hashes_saved = dict(self._hashes)

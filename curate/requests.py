@@ -3,10 +3,15 @@
 A method asks in rounds and looks the answers up by the same values: `seen[Observe(...)]`, `seen[Fit(...)]`.
 """
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+import numpy as np
 
 from curate.lm.models import ModelSpec
+from curate.lm.views import AFTER_EXAMPLE, CONVERSATION
 from curate.training.config import TrainConfig
 
 
@@ -17,6 +22,33 @@ class Rows:
     role: str  # pool, target or existing
     fingerprint: str
     size: int
+
+
+class Pairs:
+    """Rows, each behind an in-context example. index int64 [n, 2]: position of the row, position of the example."""
+
+    def __init__(self, rows: Rows, examples: Rows, index: np.ndarray) -> None:
+        self.rows, self.examples = rows, examples
+        self.index = np.array(index, dtype=np.int64).reshape(-1, 2)
+        self.index.flags.writeable = False
+        self.fingerprint = hashlib.blake2b(self.index.tobytes(), digest_size=16).hexdigest()
+
+    @property
+    def role(self) -> str:
+        return f"{self.rows.role} after {self.examples.role}"
+
+    @property
+    def size(self) -> int:
+        return len(self.index)
+
+    def _key(self) -> tuple[Rows, Rows, str]:
+        return self.rows, self.examples, self.fingerprint
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Pairs) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
 
 
 @dataclass(frozen=True)
@@ -30,18 +62,51 @@ class Fit:
 
 @dataclass(frozen=True)
 class Observe:
-    """An observable of every row, recorded in one pass of a model over a view. Answer: RowScore or a list of arrays.
+    """An observable of every row, or pair, recorded in one pass of a model over a view.
 
-    `model` may itself be a Fit, which is then made first. `observable` is a name in `curate.lm.observables`.
+    model       may itself be a Fit, which is then made first.
+    observable  a name in `curate.lm.observables`.
+    view        a name in `curate.lm.views`; `after_example` for pairs and only for them.
+
+    Answer: RowScore where the observable is a number, RowVector where it is a vector, else a list with an array of one
+    number per scored token, None where a row has none.
     """
 
     model: ModelSpec | Fit
-    rows: Rows
+    rows: Rows | Pairs
     observable: str
-    view: str = "conversation"
+    view: str = CONVERSATION
+
+    def __post_init__(self) -> None:
+        if isinstance(self.rows, Pairs) != (self.view == AFTER_EXAMPLE):
+            raise ValueError(f"the view {AFTER_EXAMPLE} is of pairs, and pairs have no other; asked for {self.view}")
 
 
-Request = Fit | Observe
+@dataclass(frozen=True)
+class HiddenStates:
+    """Embeds a conversation by a model's own last states, pooled over its tokens."""
+
+    model: ModelSpec | Fit
+    pooling: Literal["mean", "last", "weighted"] = "mean"
+
+    @property
+    def observable(self) -> str:
+        return f"hidden_{self.pooling}"
+
+
+Embedder = HiddenStates
+
+
+@dataclass(frozen=True)
+class Embed:
+    """A vector per row, not normalised. Answer: RowVector."""
+
+    embedder: Embedder
+    rows: Rows
+    view: str = CONVERSATION
+
+
+Request = Fit | Observe | Embed
 
 
 @dataclass(frozen=True)

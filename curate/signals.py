@@ -1,5 +1,6 @@
-"""What a method makes of what it saw. A score that could not be computed is null with a reason, never 0."""
+"""Numbers and vectors of rows: what passes give and methods make of it. What could not be computed is null with a reason."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,3 +44,33 @@ class RowScore:
         values, reasons = self.values.copy(), self.reasons.copy()
         values[fresh], reasons[fresh] = np.nan, reason
         return RowScore(values, reasons)
+
+
+@dataclass(frozen=True)
+class RowVector:
+    """One vector per row. values float32 [n, d], NaN where null; reasons object [n], the reason where null, else None."""
+
+    values: np.ndarray
+    reasons: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != 2 or self.values.shape[:1] != self.reasons.shape:
+            raise ValueError("values must be [n, d] and reasons [n]")
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def is_null(self) -> np.ndarray:
+        """bool [n]."""
+        return self.reasons != None  # noqa: E711 (elementwise)
+
+
+def as_vectors(arrays: Sequence[np.ndarray | None], reasons: np.ndarray) -> RowVector:
+    """A RowVector from one array [d] per row, None where it has a reason. Of width 0 when no row has one."""
+    width = next((len(array) for array in arrays if array is not None), 0)
+    values = np.full((len(arrays), width), np.nan, dtype=np.float32)
+    for i, array in enumerate(arrays):
+        if array is not None:
+            values[i] = array
+    return RowVector(values, reasons)

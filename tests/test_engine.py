@@ -11,6 +11,7 @@ import pytest
 
 import curate.engine
 import curate.lm.forward
+import curate.models
 from curate.engine import Engine
 from curate.errors import CurateError, InputError
 from curate.lm.encodings import ENCODING_TYPE, from_arrow
@@ -57,13 +58,13 @@ def stages(scores, kind):
 @pytest.fixture
 def forwarded(monkeypatch):
     """The row ids of each call of the forward pass."""
-    real, calls = curate.lm.forward.token_logprobs, []
+    real, calls = curate.lm.forward.traces, []
 
-    def watched(model, encodings, **keys):
+    def watched(model, encodings, *needs, **keys):
         calls.append(list(encodings.row_ids))
-        return real(model, encodings, **keys)
+        return real(model, encodings, *needs, **keys)
 
-    monkeypatch.setattr(curate.lm.forward, "token_logprobs", watched)
+    monkeypatch.setattr(curate.lm.forward, "traces", watched)
     return calls
 
 
@@ -71,7 +72,7 @@ def forbid_models(monkeypatch):
     def refuse(*args, **keys):
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr(curate.engine, "load_model", refuse)
+    monkeypatch.setattr(curate.models, "load_model", refuse)
 
 
 # One pass, many scores ------------------------------------------------------------------------------------------------
@@ -237,9 +238,9 @@ def test_what_makes_a_result_is_in_its_address(store, small_pool, tiny, base4m, 
     ]
     assert len(set(changed)) == 6
     assert address(same) == address() == address(batch_tokens=77, refit="never")
-    for name in ("FORWARD_VERSION", "ENCODE_VERSION"):
+    for module, name in ((curate.engine, "FORWARD_VERSION"), (curate.engine, "VIEW_VERSION"), (curate.models, "ENCODE_VERSION")):
         with monkeypatch.context() as patch:
-            patch.setattr(curate.engine, name, 99)
+            patch.setattr(module, name, 99)
             assert address() not in changed
     newer = Observable(**{**vars(OBSERVABLES["mean_loss"]), "version": 99})
     monkeypatch.setitem(OBSERVABLES, "mean_loss", newer)
@@ -271,7 +272,7 @@ def test_a_killed_pass_goes_on_with_the_same_bits(run, make_pool, tmp_path, tiny
     monkeypatch.setattr(curate.engine, "SHARD_TOKENS", 150)
     undisturbed = Engine(store=Store(tmp_path / "undisturbed"), batch_tokens=128)
     want = score(pool, Logprobs(), model=tiny, engine=undisturbed)
-    real = curate.lm.forward.token_logprobs
+    real = curate.lm.forward.traces
 
     def killed(*args, **keys):
         nonlocal survive
@@ -282,7 +283,7 @@ def test_a_killed_pass_goes_on_with_the_same_bits(run, make_pool, tmp_path, tiny
             yield item
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(curate.lm.forward, "token_logprobs", killed)
+        patch.setattr(curate.lm.forward, "traces", killed)
         run(pool, Logprobs(), batch_tokens=128)
     resumed = run(pool, Logprobs(), batch_tokens=128)
     assert resumed.frame.equals(want.frame)
@@ -304,7 +305,7 @@ def shards(store):
 def test_a_killed_pass_keeps_its_whole_shards(run, make_pool, monkeypatch):
     pool = make_pool(range(24))
     monkeypatch.setattr(curate.engine, "SHARD_TOKENS", 200)
-    real = curate.lm.forward.token_logprobs
+    real = curate.lm.forward.traces
     calls = []
 
     def killed(*args, **keys):
@@ -314,7 +315,7 @@ def test_a_killed_pass_keeps_its_whole_shards(run, make_pool, monkeypatch):
         return real(*args, **keys)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(curate.lm.forward, "token_logprobs", killed)
+        patch.setattr(curate.lm.forward, "traces", killed)
         run(pool, "perplexity")
     resumed = run(pool, "perplexity")
     [(computed, reused, _)] = stages(resumed, "pass")

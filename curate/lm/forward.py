@@ -1,65 +1,153 @@
-"""One forward pass over encoded conversations: the log-probability of every reply token.
+"""One forward pass over encoded conversations, from which every observable is made.
 
-Rows are batched by tokens and length. Only positions that predict a reply token reach the output head, in chunks, so
+Rows are batched by tokens and length. Only positions that predict a scored token reach the output head, in chunks, so
 [tokens x vocabulary] is never held at once; log-softmax is taken in float32 whatever the model's dtype.
 """
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+import gc
+from collections.abc import Callable, Collection, Iterator
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 
-from curate.errors import InputError
+from curate.errors import CurateError, InputError
 from curate.lm.batching import batches_by_length
 from curate.lm.encodings import Encodings
+from curate.lm.observables import PER_TOKEN, POOLED, Trace
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 BATCH_TOKENS = 4096  # tokens in a batch, padding counted
-HEAD_CHUNK = 1024  # positions whose logits are held at once
+HEAD_NUMBERS = {"cpu": 1 << 22, "gpu": 1 << 26}  # logits held at once: 16 MB, 256 MB
+HOPELESS = 8  # rows that fail one by one before any went well: then it is the model, not the rows
+
+Side = Literal["right", "left"]
 
 
 @torch.inference_mode()
-def token_logprobs(
+def traces(
     model: "PreTrainedModel",
     encodings: Encodings,
+    needs: Collection[str] = ("logp",),
     *,
     batch_tokens: int = BATCH_TOKENS,
+    padding_side: Side = "right",
     progress: Callable[[int], None] | None = None,
-) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield (position, float32 log-probabilities [T_reply] in nats) of each row, in batch order.
+) -> Iterator[tuple[int, Trace | str]]:
+    """Yield (position, trace) of each row, in batch order; in place of a trace the reason why a row has none.
 
-    A reply token t is predicted from the hidden state at t - 1. `progress` gets the number of tokens just forwarded.
-    Raises InputError for a model whose logits are made in a way that is not known here.
+    needs     names in `PER_TOKEN` (float32 [scored tokens], in nats where they are logarithms) and `POOLED` (float32 [H]).
+    progress  gets the number of tokens just forwarded.
+
+    A scored token t is predicted from the state at t - 1. A batch that does not fit into memory, or on which the model
+    fails, is halved, down to the row at fault. Raises InputError for a model whose logits are made in a way that is not
+    known here, CurateError when the model fails on the first rows one and all.
     """
-    check_head(model)
+    tokens = [name for name in PER_TOKEN if name in needs]
+    pooled = [name for name in POOLED if name in needs]
+    if tokens:
+        check_head(model)
     lengths = encodings.lengths
-    device = model.device
-    for batch in batches_by_length(lengths, batch_tokens):
-        width = int(lengths[batch].max())
-        ids = np.zeros((len(batch), width), dtype=np.int64)
-        real = np.zeros((len(batch), width), dtype=np.int64)
-        target = np.zeros((len(batch), width), dtype=bool)
-        for row, position in enumerate(batch):
-            n = int(lengths[position])
-            ids[row, :n], real[row, :n], target[row, :n] = encodings.input_ids[position], 1, encodings.loss_mask[position]
-        target[:, 0] = False
-        ids_t = torch.from_numpy(ids).to(device)
-        hidden = last_hidden(model, ids_t, torch.from_numpy(real).to(device))
-        predicts = torch.from_numpy(np.roll(target, -1, axis=1)).to(device)
-        logp = head_logprobs(model, hidden[predicts], ids_t[torch.from_numpy(target).to(device)])
-        pieces = np.split(logp, np.cumsum(target.sum(axis=1))[:-1])
-        for position, piece in zip(batch, pieces, strict=True):
-            yield int(position), piece
-        if progress:
-            progress(int(lengths[batch].sum()))
+    waiting = batches_by_length(lengths, batch_tokens)[::-1]
+    fits, done, failed = float("inf"), 0, 0
+    while waiting:
+        batch = waiting.pop()
+        size = len(batch) * int(lengths[batch].max())
+        if len(batch) > 1 and size > fits:
+            waiting += _halves(batch)
+            continue
+        try:
+            found = _batch(model, encodings.take(batch), tokens, pooled, padding_side)
+        except (RuntimeError, MemoryError, IndexError, ValueError) as error:  # whatever a model raises on what it is given
+            full = out_of_memory(error)
+            reason = (
+                f"out of memory on this row alone, {size:,} tokens" if full else f"the model failed on this row: {_line(error)}"
+            )
+            if full:
+                fits = size / 2
+        else:
+            done += len(batch)
+            for position, trace in zip(batch, found, strict=True):
+                yield int(position), trace
+            if progress:
+                progress(int(lengths[batch].sum()))
+            continue
+        if full:
+            _free()  # here and not in the handler, where the error still holds the batch
+        if len(batch) > 1:
+            waiting += _halves(batch)
+            continue
+        failed += 1
+        if not done and failed >= min(HOPELESS, len(encodings)):
+            raise CurateError(f"the model fails on every row: {reason}")
+        yield int(batch[0]), reason
+
+
+def _halves(batch: np.ndarray) -> list[np.ndarray]:
+    """The two halves, to be taken from the end."""
+    middle = len(batch) // 2
+    return [batch[middle:], batch[:middle]]
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory, of a device or of the machine, did not suffice."""
+    said = str(error).lower()
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "out of memory" in said or "can't allocate memory" in said
+
+
+def _free() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
+def _batch(model: "PreTrainedModel", rows: Encodings, tokens: list[str], pooled: list[str], side: Side) -> list[Trace]:
+    lengths = rows.lengths
+    width = int(lengths.max())
+    ids = np.zeros((len(rows), width), dtype=np.int64)
+    real = np.zeros((len(rows), width), dtype=np.int64)
+    scored = np.zeros((len(rows), width), dtype=bool)
+    for row, n in enumerate(lengths):
+        place = slice(0, n) if side == "right" else slice(width - n, width)
+        ids[row, place], real[row, place] = rows.input_ids[row], 1
+        scored[row, place] = rows.loss_mask[row]
+        scored[row, place.start] = False
+    ids_t, real_t = torch.from_numpy(ids).to(model.device), torch.from_numpy(real).to(model.device)
+    hidden = last_hidden(model, ids_t, real_t)
+    arrays = {name: _pool(hidden, real_t, name) for name in pooled}
+    if tokens:
+        predicts = torch.from_numpy(np.roll(scored, -1, axis=1)).to(model.device)
+        flat = head_statistics(model, hidden[predicts], ids_t[torch.from_numpy(scored).to(model.device)], tokens)
+        cuts = np.cumsum(scored.sum(axis=1))[:-1]
+        arrays |= {name: np.split(values, cuts) for name, values in flat.items()}
+    return [{name: values[row] for name, values in arrays.items()} for row in range(len(rows))]
+
+
+def _pool(hidden: torch.Tensor, real: torch.Tensor, how: str) -> list[np.ndarray]:
+    """float32 [H] per row from states [B, T, H]; padding (real [B, T] is 0) has no weight."""
+    if how == "hidden_last":
+        position = torch.arange(real.shape[1], device=real.device)
+        weight = (position == (real * position).argmax(dim=1, keepdim=True)).float()
+    else:
+        weight = (real.cumsum(dim=1) * real if how == "hidden_weighted" else real).float()
+    weight = weight / weight.sum(dim=1, keepdim=True)
+    # A product with 0 would carry a state that is not finite out of the padding.
+    states = hidden.float().masked_fill(real[..., None] == 0, 0.0)
+    return list(torch.einsum("bt,bth->bh", weight, states).cpu().numpy())
 
 
 def last_hidden(model: "PreTrainedModel", input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-    """The states [B, T, H] that the output head reads, final norm included."""
-    return model.base_model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
+    """The states [B, T, H] that the output head reads, final norm included. Padding may be on either side."""
+    positions = {}
+    if not bool(attention_mask[:, 0].all()):  # on the left, where models do not count positions by themselves
+        positions["position_ids"] = (attention_mask.cumsum(dim=1) - 1).clamp(min=0)
+    return model.base_model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False, **positions).last_hidden_state
 
 
 def head_logits(model: "PreTrainedModel", hidden: torch.Tensor) -> torch.Tensor:
@@ -85,15 +173,37 @@ def check_head(model: "PreTrainedModel") -> None:
         raise InputError(f"models of type {kind} make their logits in a way that is not known here; use another model")
 
 
-def head_logprobs(model: "PreTrainedModel", hidden: torch.Tensor, labels: torch.Tensor) -> np.ndarray:
-    """float32 [N]: log-probability of labels [N] from states [N, H], `HEAD_CHUNK` positions at a time."""
-    out = np.empty(len(labels), dtype=np.float32)
-    for start in range(0, len(labels), HEAD_CHUNK):
-        part = slice(start, start + HEAD_CHUNK)
-        logits = head_logits(model, hidden[part])
-        chosen = logits.gather(1, labels[part, None]).squeeze(1)
-        out[part] = (chosen - torch.logsumexp(logits, dim=1)).cpu().numpy()
+def head_statistics(
+    model: "PreTrainedModel", hidden: torch.Tensor, labels: torch.Tensor, names: Collection[str]
+) -> dict[str, np.ndarray]:
+    """float32 [N] for each name in `PER_TOKEN`, of labels [N] from states [N, H]; a chunk of logits is held at a time."""
+    out = {name: np.empty(len(labels), dtype=np.float32) for name in names}
+    held = HEAD_NUMBERS["cpu" if hidden.device.type == "cpu" else "gpu"]
+    chunk = max(1, held // model.config.get_text_config().vocab_size)
+    for start in range(0, len(labels), chunk):
+        part = slice(start, start + chunk)
+        found = token_statistics(head_logits(model, hidden[part]), labels[part], names)
+        for name, values in found.items():
+            out[name][part] = values.cpu().numpy()
     return out
+
+
+def token_statistics(logits: torch.Tensor, labels: torch.Tensor, names: Collection[str]) -> dict[str, torch.Tensor]:
+    """Each of the names in `PER_TOKEN`, float32 [N], from float32 logits [N, V] and labels [N]."""
+    found = {}
+    total = torch.logsumexp(logits, dim=1)
+    if "logp" in names:
+        found["logp"] = logits.gather(1, labels[:, None]).squeeze(1) - total
+    if len(names) > len(found):
+        p = (logits - total[:, None]).exp_()
+        if "entropy" in names:
+            found["entropy"] = torch.special.entr(p).sum(dim=1)
+        if "margin" in names:
+            first, second = p.topk(2, dim=1).values.unbind(1)
+            found["margin"] = first - second
+        if "el2n" in names:  # of the difference itself: the expanded square loses all digits where p is near 1
+            found["el2n"] = p.scatter_add_(1, labels[:, None], torch.full_like(p[:, :1], -1.0)).norm(dim=1)
+    return found
 
 
 def mean_losses(
@@ -103,11 +213,16 @@ def mean_losses(
     batch_tokens: int = BATCH_TOKENS,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(float64 [n] mean loss in nats per reply token, NaN where a row has none; int64 [n] reply tokens)."""
+    """(float64 [n] mean loss in nats per reply token, NaN where a row has none; int64 [n] reply tokens).
+
+    Raises CurateError where the model fails on a row.
+    """
     mean = np.full(len(encodings), np.nan)
     count = np.zeros(len(encodings), dtype=np.int64)
-    for position, logp in token_logprobs(model, encodings, batch_tokens=batch_tokens, progress=progress):
-        count[position] = len(logp)
-        if len(logp):
-            mean[position] = -logp.mean(dtype=np.float64)
+    for position, trace in traces(model, encodings, batch_tokens=batch_tokens, progress=progress):
+        if isinstance(trace, str):
+            raise CurateError(f"row {encodings.row_ids[position]}: {trace}")
+        count[position] = len(trace["logp"])
+        if count[position]:
+            mean[position] = -trace["logp"].mean(dtype=np.float64)
     return mean, count

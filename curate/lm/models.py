@@ -103,6 +103,11 @@ def parameter_count(folder: Path) -> int:
     return total
 
 
+def forward_flops(model: ModelSpec, tokens: int) -> float:
+    """Floating-point operations of a forward pass: 2 per parameter and token (arXiv 2001.08361, 2.1)."""
+    return 2.0 * parameter_count(model.folder()) * tokens
+
+
 def resolve_device(device: str = "auto") -> str:
     """`auto` is cuda, then mps, then cpu. InputError for a device that this machine does not have."""
     import torch

@@ -1,38 +1,85 @@
 """What can be recorded about a row while a model runs over it.
 
-An observable turns the log-probabilities of a row's reply tokens into one value. The numbers are reduced in float64
-from float32 log-probabilities. Raise `version` when the same row would give another result.
+A pass gives a *trace* of each row: an array per name in `PER_TOKEN` (one number for each scored token, float32) and one in
+`POOLED` (a vector of the model's width, float32). An observable asks for some of them and turns them into one value.
+Numbers are reduced in float64. Raise `version` when the same row would give another result.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-FORWARD_VERSION = 2  # raise it when the same model and row would give other log-probabilities
+FORWARD_VERSION = 3  # raise it when the same model and row would give another trace
+
+PER_TOKEN = ("logp", "entropy", "margin", "el2n")
+POOLED = ("hidden_mean", "hidden_last", "hidden_weighted")
+
+Trace = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Observable:
-    """A named record of a pass: `reduce` maps float32 log-probabilities [T] of the reply's tokens to its value.
+    """A named record of a pass: `reduce` maps a trace that has `needs` to its value.
 
-    `forward` is False for what the token ids alone tell (no model is loaded): `reduce` then gets (T_all, T_reply).
+    Without needs the token ids alone tell (no model is loaded): `reduce` then gets (tokens, scored tokens).
     """
 
     name: str
     unit: str
     type: pa.DataType
+    needs: tuple[str, ...]
     reduce: Callable[..., Any]
     version: int = 1
-    forward: bool = True
+
+    @property
+    def forward(self) -> bool:
+        """Whether a model must run."""
+        return bool(self.needs)
+
+    @property
+    def vector(self) -> bool:
+        """Whether every row's value is a vector of the model's width."""
+        return any(name in POOLED for name in self.needs)
 
 
-MEAN_LOSS = Observable("mean_loss", "nats per reply token", pa.float64(), lambda logp: -float(logp.mean(dtype=np.float64)))
-SUM_LOSS = Observable("sum_loss", "nats per reply", pa.float64(), lambda logp: -float(logp.sum(dtype=np.float64)))
-TOKEN_LOGPROBS = Observable("token_logprobs", "nats per reply token", pa.list_(pa.float32()), lambda logp: logp)
-TOKENS = Observable("tokens", "tokens", pa.int64(), lambda total, reply: int(total), forward=False)
-RESPONSE_TOKENS = Observable("response_tokens", "tokens", pa.int64(), lambda total, reply: int(reply), forward=False)
+def _mean(name: str, what: str, unit: str, sign: float = 1.0) -> Observable:
+    return Observable(what, unit, pa.float64(), (name,), lambda trace: sign * float(trace[name].mean(dtype=np.float64)))
 
-OBSERVABLES = {o.name: o for o in (MEAN_LOSS, SUM_LOSS, TOKEN_LOGPROBS, TOKENS, RESPONSE_TOKENS)}
+
+def _tokens(name: str, what: str, unit: str) -> Observable:
+    return Observable(what, unit, pa.list_(pa.float32()), (name,), itemgetter(name))
+
+
+def _sum_loss(trace: Trace) -> float:
+    return -float(trace["logp"].sum(dtype=np.float64))
+
+
+MEAN_LOSS = _mean("logp", "mean_loss", "nats per token", sign=-1.0)
+SUM_LOSS = Observable("sum_loss", "nats", pa.float64(), ("logp",), _sum_loss)
+TOKEN_LOGPROBS = _tokens("logp", "token_logprobs", "nats, per token")
+# Of the model's distribution over the vocabulary where it predicts a token.
+ENTROPY = _mean("entropy", "entropy", "nats, mean over tokens")
+TOKEN_ENTROPIES = _tokens("entropy", "token_entropies", "nats, per token")
+# The largest probability less the second largest: 0 is torn, 1 certain.
+MARGIN = _mean("margin", "margin", "probability, mean over tokens")
+TOKEN_MARGINS = _tokens("margin", "token_margins", "probability, per token")
+# |p - onehot(token)|_2, from 0 to sqrt 2 (arXiv 2107.07075, per token).
+EL2N = _mean("el2n", "el2n", "mean over tokens")
+TOKEN_EL2N = _tokens("el2n", "token_el2n", "per token")
+# States that the output head reads, pooled over every token of the view; `weighted` by position, 1 for the first token
+# (arXiv 2202.08904).
+HIDDEN = tuple(Observable(name, "model's own", pa.list_(pa.float32()), (name,), itemgetter(name)) for name in POOLED)
+TOKENS = Observable("tokens", "tokens", pa.int64(), (), lambda total, scored: int(total))
+RESPONSE_TOKENS = Observable("response_tokens", "tokens", pa.int64(), (), lambda total, scored: int(scored))
+
+OBSERVABLES = {
+    o.name: o
+    for o in (
+        MEAN_LOSS, SUM_LOSS, TOKEN_LOGPROBS, ENTROPY, TOKEN_ENTROPIES, MARGIN, TOKEN_MARGINS, EL2N, TOKEN_EL2N, *HIDDEN,
+        TOKENS, RESPONSE_TOKENS,
+    )
+}  # fmt: skip

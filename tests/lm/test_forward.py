@@ -7,13 +7,15 @@ import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.errors import InputError
+from curate.errors import CurateError, InputError
 from curate.lm import forward
 from curate.lm.encode import encode_rows
 from curate.lm.encodings import Encodings
 from curate.lm.models import load_model, load_tokenizer
+from curate.lm.observables import PER_TOKEN, POOLED
 from curate.pool import read_pool
 
+ALL = (*PER_TOKEN, *POOLED)
 VOCABULARY = 61
 SIZES = {"vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "initializer_range": 0.3}
 GROUPED = {**SIZES, "intermediate_size": 48, "num_key_value_heads": 2, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
@@ -48,37 +50,54 @@ def random_rows():
 
 
 def oracle(model, encodings):
-    """float64 log-probabilities of each row's reply tokens."""
+    """Each row's trace in float64, from all logits of that row alone, by the definitions."""
     model = model.double()
     rows = []
     for ids, mask in zip(encodings.input_ids, encodings.loss_mask, strict=True):
         with torch.no_grad():
-            logits = model(input_ids=torch.tensor(ids[None].astype(np.int64))).logits[0]
-        logp = torch.log_softmax(logits, dim=-1)
-        rows.append(np.array([logp[t - 1, ids[t]].item() for t in range(1, len(ids)) if mask[t]]))
+            out = model(input_ids=torch.tensor(ids[None].astype(np.int64)), output_hidden_states=True)
+        at = [t for t in range(1, len(ids)) if mask[t]]
+        p = torch.softmax(out.logits[0], dim=-1).numpy()[[t - 1 for t in at]]
+        hot = np.eye(p.shape[1])[ids[at]]
+        states = out.hidden_states[-1][0].numpy()
+        best = np.sort(p, axis=1)
+        position = np.arange(1, len(ids) + 1)
+        rows.append(
+            {
+                "logp": np.log((p * hot).sum(axis=1)),
+                "entropy": -(p * np.log(p)).sum(axis=1),
+                "margin": best[:, -1] - best[:, -2],
+                "el2n": np.sqrt(((p - hot) ** 2).sum(axis=1)),
+                "hidden_mean": states.mean(axis=0),
+                "hidden_last": states[-1],
+                "hidden_weighted": (position[:, None] * states).sum(axis=0) / position.sum(),
+            }
+        )
     return rows
 
 
 def check(model, encodings, want, **settings):
-    found = list(forward.token_logprobs(model, encodings, **settings))
+    found = list(forward.traces(model, encodings, ALL, **settings))
     assert sorted(position for position, _ in found) == list(range(len(encodings)))
-    for position, logp in found:
-        assert logp.dtype == np.float32 and logp.shape == want[position].shape
-        np.testing.assert_allclose(logp, want[position], rtol=0, atol=1e-4)
+    for position, trace in found:
+        assert set(trace) == set(ALL)
+        for name, values in trace.items():
+            assert values.dtype == np.float32 and values.shape == want[position][name].shape
+            np.testing.assert_allclose(values, want[position][name], rtol=1e-5, atol=1e-4, err_msg=name)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_tokens_agree_with_float64_one_row_at_a_time(name, random_rows):
+def test_traces_agree_with_float64_one_row_at_a_time(name, random_rows):
     want = oracle(make(name), random_rows)
-    assert min(len(row) for row in want) > 1 and np.std(np.concatenate(want)) > 0.3
+    assert min(len(row["logp"]) for row in want) > 1 and np.std(np.concatenate([row["logp"] for row in want])) > 0.3
     model = make(name)
-    for batch_tokens in (1, 60, 10_000):
-        check(model, random_rows, want, batch_tokens=batch_tokens)
+    for batch_tokens, side in ((1, "right"), (60, "right"), (60, "left"), (10_000, "left"), (10_000, "right")):
+        check(model, random_rows, want, batch_tokens=batch_tokens, padding_side=side)
 
 
 @pytest.fixture(scope="module")
 def embedded(base4m):
-    tokenizer, pool = load_tokenizer(base4m), read_pool(base4m.parents[1] / "sample" / "dev.parquet", limit=24)
+    tokenizer, pool = load_tokenizer(base4m), read_pool(base4m.parents[1] / "sample" / "dev.parquet", limit=16)
     rows = encode_rows(tokenizer, [(pool.messages(i), None) for i in range(len(pool))], 256)
     return Encodings(pool.row_ids, [r.input_ids for r in rows], [r.loss_mask for r in rows], np.zeros(len(rows), bool))
 
@@ -91,12 +110,13 @@ def test_the_models_of_the_project_agree_with_float64(name, embedded, request, m
     longest = int(embedded.lengths.max())
     for batch_tokens in (1, longest, 3 * longest, 1_000_000):
         check(model, embedded, want, batch_tokens=batch_tokens)
-    for chunk in (1, 7, sum(map(len, want)) - 1, sum(map(len, want))):
-        monkeypatch.setattr(forward, "HEAD_CHUNK", chunk)
+    scored = sum(len(row["logp"]) for row in want)
+    for chunk in (100, scored - 1, scored):
+        monkeypatch.setitem(forward.HEAD_NUMBERS, "cpu", chunk * model.config.vocab_size)
         check(model, embedded, want, batch_tokens=1_000_000)
     means, counts = forward.mean_losses(model, embedded)
-    assert means.dtype == np.float64 and counts.tolist() == [len(row) for row in want]
-    np.testing.assert_allclose(means, [-row.mean() for row in want], rtol=0, atol=1e-4)
+    assert means.dtype == np.float64 and counts.tolist() == [len(row["logp"]) for row in want]
+    np.testing.assert_allclose(means, [-row["logp"].mean() for row in want], rtol=0, atol=1e-4)
 
 
 def test_bfloat16_keeps_the_order_of_rows(base4m, embedded):
@@ -118,12 +138,12 @@ def test_a_token_is_predicted_from_the_one_before_it():
     counting = [np.arange(start, start + n, dtype=np.int32) for start, n in ((5, 8), (20, 3), (30, 12))]
     masks = [np.arange(len(row)) >= 2 for row in counting]
     rows = Encodings(["a", "b", "c"], counting, masks, np.zeros(3, bool))
-    for position, logp in forward.token_logprobs(model, rows):
-        assert len(logp) == len(counting[position]) - 2
-        assert (logp > -1e-6).all()
+    for position, trace in forward.traces(model, rows):
+        assert len(trace["logp"]) == len(counting[position]) - 2
+        assert (trace["logp"] > -1e-6).all()
     still = Encodings(["a"], [np.full(6, 9, np.int32)], [np.arange(6) >= 2], np.zeros(1, bool))
-    [(_, logp)] = forward.token_logprobs(model, still)
-    assert (logp < -10).all()
+    [(_, trace)] = forward.traces(model, still)
+    assert (trace["logp"] < -10).all()
 
 
 @pytest.fixture(scope="module")
@@ -132,21 +152,21 @@ def llama(random_rows):
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.permutations(range(17)), st.integers(1, 200))
-def test_the_order_of_the_rows_does_not_matter(random_rows, llama, order, batch_tokens):
+@given(st.permutations(range(17)), st.integers(1, 200), st.sampled_from(["left", "right"]))
+def test_the_order_of_the_rows_does_not_matter(random_rows, llama, order, batch_tokens, side):
     model, want = llama
-    check(model, random_rows.take(order), [want[i] for i in order], batch_tokens=batch_tokens)
+    check(model, random_rows.take(order), [want[i] for i in order], batch_tokens=batch_tokens, padding_side=side)
 
 
 def test_equal_runs_give_equal_bits(random_rows):
     model = make("Qwen3")
-    one, two = (dict(forward.token_logprobs(model, random_rows, batch_tokens=60)) for _ in range(2))
-    assert all(np.array_equal(one[i], two[i]) for i in range(len(random_rows)))
+    one, two = (dict(forward.traces(model, random_rows, ALL, batch_tokens=60)) for _ in range(2))
+    assert all(np.array_equal(one[i][name], two[i][name]) for i in range(len(random_rows)) for name in ALL)
 
 
 def test_progress_counts_tokens_without_padding(random_rows):
     seen = []
-    list(forward.token_logprobs(make("GPT2"), random_rows, batch_tokens=60, progress=seen.append))
+    list(forward.traces(make("GPT2"), random_rows, batch_tokens=60, progress=seen.append))
     assert sum(seen) == random_rows.lengths.sum() and len(seen) > 3
 
 
@@ -179,4 +199,109 @@ def test_a_model_with_another_kind_of_head_is_refused(random_rows):
 
     model.forward = halved
     with pytest.raises(InputError, match="models of type llama"):
-        next(forward.token_logprobs(model, random_rows))
+        next(forward.traces(model, random_rows))
+
+
+# What a model does when memory or the model itself fails --------------------------------------------------------------
+
+
+def fail_when(model, condition, error):
+    """The model's body raises when the ids it is given meet the condition; gives the sizes of the batches it refused."""
+    body, refused = model.base_model, []
+    real = body.forward
+
+    def forward(input_ids, **keys):
+        if condition(input_ids):
+            refused.append(input_ids.numel())
+            raise error
+        return real(input_ids=input_ids, **keys)
+
+    body.forward = forward
+    return refused
+
+
+def test_out_of_memory_halves_the_batch_and_goes_on(random_rows):
+    want = oracle(make("Llama"), random_rows)
+    model = make("Llama")
+    error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+    refused = fail_when(model, lambda ids: ids.numel() > 60, error)
+    check(model, random_rows, want, batch_tokens=10_000)
+    assert refused[0] > 240 and len(refused) <= 3  # it learns the size, and does not try every batch in full again
+
+
+def test_a_row_too_large_for_memory_is_left_out_with_its_reason(random_rows):
+    model, longest = make("Llama"), int(random_rows.lengths.max())
+    rows = random_rows.take([int(random_rows.lengths.argmax()), *np.flatnonzero(random_rows.lengths < longest)])
+    error = RuntimeError(
+        "[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+    )
+    fail_when(model, lambda ids: ids.shape[1] >= longest, error)
+    found = dict(forward.traces(model, rows, batch_tokens=10_000))
+    assert found.pop(0) == f"out of memory on this row alone, {longest} tokens"
+    want = oracle(make("Llama"), rows)
+    for position, trace in found.items():
+        np.testing.assert_allclose(trace["logp"], want[position]["logp"], rtol=0, atol=1e-4)
+    assert sorted(found) == list(range(1, len(rows)))
+
+
+def test_a_row_on_which_the_model_fails_is_left_out_with_its_reason(random_rows):
+    model = make("Llama")
+    rows = list(random_rows.input_ids)
+    rows[5] = rows[5].copy()
+    rows[5][2] = VOCABULARY + 3  # no such embedding
+    spoiled = Encodings(random_rows.row_ids, rows, random_rows.loss_mask, random_rows.truncated)
+    found = dict(forward.traces(model, spoiled, batch_tokens=10_000))
+    assert found.pop(5) == "the model failed on this row: index out of range in self"
+    assert len(found) == 16 and all(not isinstance(trace, str) for trace in found.values())
+    with pytest.raises(CurateError, match=f"^row {random_rows.row_ids[5]}: the model failed on this row"):
+        forward.mean_losses(model, spoiled)
+
+
+def test_a_model_that_always_fails_ends_the_pass(random_rows):
+    model = make("Llama")
+    fail_when(model, lambda ids: ids.shape[1] > 2, RuntimeError("no kernel for this device\nand more"))
+    with pytest.raises(
+        CurateError, match="^the model fails on every row: the model failed on this row: no kernel for this device$"
+    ):
+        list(forward.traces(model, random_rows))
+
+
+# The statistics of one token ------------------------------------------------------------------------------------------
+
+
+def test_statistics_of_distributions_that_are_known():
+    v = 8
+    uniform, certain = torch.zeros(v), torch.full((v,), -1e9)
+    certain[3] = 0.0
+    half = torch.full((v,), -1e9)
+    half[0] = half[1] = 0.0
+    logits, labels = torch.stack([uniform, certain, certain, half]), torch.tensor([2, 3, 5, 1])
+    found = {name: values.numpy() for name, values in forward.token_statistics(logits, labels, PER_TOKEN).items()}
+    np.testing.assert_allclose(found["logp"], [-np.log(v), 0, -1e9, -np.log(2)], rtol=1e-6)
+    np.testing.assert_allclose(found["entropy"], [np.log(v), 0, 0, np.log(2)], atol=1e-6)
+    np.testing.assert_allclose(found["margin"], [0, 1, 1, 0], atol=1e-6)
+    np.testing.assert_allclose(found["el2n"], [np.sqrt(1 - 1 / v), 0, np.sqrt(2), np.sqrt(0.5)], atol=1e-6)
+
+
+def test_el2n_keeps_its_digits_where_the_model_is_nearly_certain():
+    """sqrt(sum p^2 - 2 p_y + 1) in float32 is wrong by more than 1e-4 here."""
+    logits = torch.randn(200, 5000, generator=torch.Generator().manual_seed(0)) * 0.5
+    logits[:, 7] += torch.linspace(14, 24, 200)
+    p = torch.softmax(logits.double(), dim=1)
+    p[:, 7] -= 1
+    exact = p.norm(dim=1)
+    found = forward.token_statistics(logits, torch.full((200,), 7), ("el2n",))["el2n"]
+    assert exact.min() < 1e-4
+    np.testing.assert_allclose(found.numpy(), exact.numpy(), rtol=0, atol=1e-5)
+    q = torch.softmax(logits, dim=1)
+    expanded = ((q * q).sum(dim=1) - 2 * q[:, 7] + 1).clamp(min=0).sqrt()
+    assert (expanded - exact).abs().max() > 1e-4
+
+
+def test_logits_of_all_tokens_are_never_held_at_once(random_rows, monkeypatch):
+    model, sizes = make("Llama"), []
+    real = forward.head_logits
+    monkeypatch.setitem(forward.HEAD_NUMBERS, "cpu", 5 * VOCABULARY)
+    monkeypatch.setattr(forward, "head_logits", lambda model, hidden: sizes.append(len(hidden)) or real(model, hidden))
+    list(forward.traces(model, random_rows, batch_tokens=10_000))
+    assert max(sizes) == 5 and sum(sizes) == 1 + sum(int(mask.sum()) for mask in random_rows.loss_mask) + 1

@@ -1,0 +1,101 @@
+"""The models of a run: what identifies them, how much of a conversation they read, and the one that is in memory."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from curate.errors import InputError
+from curate.lm.encode import ENCODE_VERSION
+from curate.lm.models import (
+    TOKENIZER_FILES,
+    WEIGHT_FILES,
+    ModelSpec,
+    context_length,
+    hash_files,
+    load_model,
+    load_tokenizer,
+    resolve_device,
+    resolve_dtype,
+)
+from curate.store import Store
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+DEFAULT_MAX_LENGTH = 2048
+
+
+@dataclass
+class Models:
+    """One model in memory at a time, every tokenizer kept, every file hashed once."""
+
+    store: Store = field(default_factory=Store)
+    device: str = "auto"
+    dtype: str = "auto"
+    max_length: int | None = None
+
+    def __post_init__(self) -> None:
+        self._tokenizers: dict[ModelSpec, PreTrainedTokenizerBase] = {}
+        self._loaded: tuple[str, PreTrainedModel] | None = None
+        self._hashes = self.store.hash_cache()
+
+    def weights_hash(self, model: ModelSpec) -> str:
+        """The fingerprint of a model's weights and config."""
+        return self._hash(model.folder(), WEIGHT_FILES)
+
+    def encoding_spec(self, model: ModelSpec) -> dict[str, Any]:
+        """What token ids depend on: the address of a row-wise artifact."""
+        return {
+            "kind": "encoding",
+            "version": ENCODE_VERSION,
+            "tokenizer": self._hash(model.folder(), TOKENIZER_FILES),
+            "max_length": self.length_limit(model),
+        }
+
+    def _hash(self, folder: Path, patterns: tuple[str, ...]) -> str:
+        before = len(self._hashes)
+        found = hash_files(folder, patterns, self._hashes)
+        if len(self._hashes) > before:
+            self.store.save_hash_cache(self._hashes)
+        return found
+
+    def length_limit(self, model: ModelSpec) -> int:
+        """Tokens a conversation is cut to: the limit asked for, else the model's context up to 2,048."""
+        context = context_length(model.folder())
+        if self.max_length is None:
+            return min(context or DEFAULT_MAX_LENGTH, DEFAULT_MAX_LENGTH)
+        if context and self.max_length > context:
+            raise InputError(f"--max-length {self.max_length} exceeds the context of {model.label}, {context} tokens")
+        return self.max_length
+
+    def pair_limit(self, model: ModelSpec) -> int:
+        """Tokens that a row and its example have together: twice a conversation's limit, within the model's context."""
+        double = 2 * self.length_limit(model)
+        return min(context_length(model.folder()) or double, double)
+
+    def tokenizer(self, model: ModelSpec) -> "PreTrainedTokenizerBase":
+        if model not in self._tokenizers:
+            self._tokenizers[model] = load_tokenizer(model.folder(), trust_remote_code=model.trust_remote_code)
+        return self._tokenizers[model]
+
+    @property
+    def pass_dtype(self) -> str:
+        """Of forward passes, resolved for the device."""
+        return resolve_dtype(self.dtype, resolve_device(self.device))
+
+    def load_for_pass(self, key: str, folder: Path, *, trust_remote_code: bool) -> "PreTrainedModel":
+        """The model in a folder for forward passes, kept under `key` until another is asked for."""
+        if self._loaded is None or self._loaded[0] != key:
+            self.unload()
+            device = resolve_device(self.device)
+            self._loaded = key, load_model(folder, device=device, dtype=self.pass_dtype, trust_remote_code=trust_remote_code)
+        return self._loaded[1]
+
+    def load_for_training(self, model: ModelSpec) -> "PreTrainedModel":
+        """A fresh copy in float32, the caller's to change."""
+        self.unload()
+        device = resolve_device(self.device)
+        return load_model(model.folder(), device=device, dtype="float32", trust_remote_code=model.trust_remote_code)
+
+    def unload(self) -> None:
+        self._loaded = None
