@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from curate.comparison import Verdict, compare
     from curate.engine import Engine
     from curate.errors import CurateError, InputError
+    from curate.observation import Observed, observe
     from curate.pool import Pool, read_pool
     from curate.recipe import run_recipe
     from curate.selection import Scores, Selection, score, select
@@ -34,6 +35,8 @@ _HOME = {
     "Engine": "curate.engine",
     "CurateError": "curate.errors",
     "InputError": "curate.errors",
+    "Observed": "curate.observation",
+    "observe": "curate.observation",
     "Pool": "curate.pool",
     "read_pool": "curate.pool",
     "Scores": "curate.selection",
@@ -46,8 +49,8 @@ _HOME = {
     "train": "curate.tuning",
 }
 __all__ = [
-    "CurateError", "Engine", "InputError", "Pool", "Scores", "Selection", "Store", "Verdict",
-    "compare", "evaluate", "read_pool", "run_recipe", "score", "select", "train",
+    "CurateError", "Engine", "InputError", "Observed", "Pool", "Scores", "Selection", "Store", "Verdict",
+    "compare", "evaluate", "observe", "read_pool", "run_recipe", "score", "select", "train",
 ]  # fmt: skip
 
 

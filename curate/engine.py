@@ -26,7 +26,7 @@ from curate.passes import record
 from curate.plan import Pass, Plan, as_observed, base_model, fit_name, merge, pass_name
 from curate.registry import label
 from curate.requests import Fit, FittedModel, Pairs, Request, Rows
-from curate.signals import RowScore, as_vectors
+from curate.signals import RowScore, RowTokens, RowVector, as_vectors
 from curate.stages import Stage, Timer
 from curate.store import RowArtifact
 from curate.training.config import expected_steps
@@ -176,7 +176,7 @@ class Engine(Models):
             return RowScore.of(np.array([observable.reduce(total, scored) for total, scored in pairs], dtype=np.float64))
         return self._observed(step)
 
-    def _observed(self, step: Pass) -> Any:
+    def _observed(self, step: Pass) -> RowScore | RowVector | RowTokens:
         """The one observable of a pass, from the store; null where the pass failed on a row."""
         observable, view = OBSERVABLES[step.observables[0]], self.view(step)
         failed = self._failures(step)
@@ -192,7 +192,7 @@ class Engine(Models):
         arrays: list[np.ndarray | None] = [None] * len(view)
         for i, value in zip(there.tolist(), table["value"].to_pylist(), strict=True):
             arrays[i] = None if value is None else np.asarray(value, np.float32)
-        return as_vectors(arrays, reasons) if observable.vector else arrays
+        return as_vectors(arrays, reasons) if observable.vector else RowTokens(arrays, reasons)
 
     def execute(self, plan: Plan) -> None:
         """Run the fits, then the passes, of a plan; what the store has is not run."""

@@ -68,8 +68,8 @@ class Observe:
     observable  a name in `curate.lm.observables`.
     view        a name in `curate.lm.views`; `after_example` for pairs and only for them.
 
-    Answer: RowScore where the observable is a number, RowVector where it is a vector, else a list with an array of one
-    number per scored token, None where a row has none.
+    Answer: RowScore where the observable is a number, RowVector where it is a vector, RowTokens where it is a number for
+    each scored token.
     """
 
     model: ModelSpec | Fit

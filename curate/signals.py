@@ -66,6 +66,22 @@ class RowVector:
         return self.reasons != None  # noqa: E711 (elementwise)
 
 
+@dataclass(frozen=True)
+class RowTokens:
+    """Numbers for the scored tokens of each row. values: a float32 [T_i] per row, None where null; reasons as above."""
+
+    values: list[np.ndarray | None]
+    reasons: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def is_null(self) -> np.ndarray:
+        """bool [n]."""
+        return self.reasons != None  # noqa: E711 (elementwise)
+
+
 def as_vectors(arrays: Sequence[np.ndarray | None], reasons: np.ndarray) -> RowVector:
     """A RowVector from one array [d] per row, None where it has a reason. Of width 0 when no row has one."""
     width = next((len(array) for array in arrays if array is not None), 0)

@@ -27,6 +27,15 @@ def base4m() -> Path:
 
 
 @pytest.fixture(scope="session")
+def base28m() -> Path:
+    """The folder of the embedded model's larger sibling, which is not part of the project."""
+    folder = Path(os.environ.get("CURATE_MODELS", ROOT.parent / "shared" / "models")) / "base-28m"
+    if not folder.is_dir():
+        pytest.skip(f"there is no model {folder}; CURATE_MODELS names another folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def tiny(base4m: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a random Llama of two layers that has the embedded model's tokenizer."""
     import torch

@@ -126,7 +126,7 @@ class Logprobs(Method):
 
     def signal(self, data, seen, rng):
         logp, total, _ = (seen[request] for request in self.requests(data, seen))
-        np.testing.assert_allclose([-row.sum() for row in logp], total.values, rtol=1e-5)
+        np.testing.assert_allclose([-row.sum() for row in logp.values], total.values, rtol=1e-5)
         return seen[Observe(data.model, data.pool, "mean_loss")]
 
 

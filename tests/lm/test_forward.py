@@ -102,7 +102,7 @@ def embedded(base4m):
     return Encodings(pool.row_ids, [r.input_ids for r in rows], [r.loss_mask for r in rows], np.zeros(len(rows), bool))
 
 
-@pytest.mark.parametrize("name", ["tiny", "base4m"])
+@pytest.mark.parametrize("name", ["tiny", "base4m", "base28m"])
 def test_the_models_of_the_project_agree_with_float64(name, embedded, request, monkeypatch):
     folder = request.getfixturevalue(name)
     want = oracle(load_model(folder, device="cpu", dtype="float32"), embedded)

@@ -1,0 +1,112 @@
+"""Recording observables of a pool: what methods see, for a person to look at."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from curate.engine import Engine
+from curate.errors import InputError
+from curate.files import output_folder
+from curate.lm.models import ModelSpec
+from curate.lm.observables import OBSERVABLES
+from curate.lm.views import AFTER_EXAMPLE, CONVERSATION, ROW_VIEWS
+from curate.plan import merge
+from curate.pool import Pool
+from curate.requests import Observe, Pairs, Rows
+from curate.selection import PoolLike, Prepared, as_model, as_pool, prepare, write_left_out
+from curate.signals import RowScore, RowTokens, RowVector
+from curate.stages import Stage
+
+DEFAULT = ("mean_loss", "entropy", "margin", "el2n")
+
+
+@dataclass
+class Observed:
+    """Observables of every usable row, sorted by row id.
+
+    frame  row_id, source, tokens, response_tokens, then for each observable its value (a number; a list with one number per
+           scored token; an array of the model's width) and, where some are null, `<observable>_null` with the reason.
+    """
+
+    frame: pl.DataFrame
+    pool: Pool
+    stages: list[Stage]
+    unusable: dict[str, str] = field(default_factory=dict)
+
+    def write(self, out: str | Path, *, overwrite: bool = False) -> None:
+        """observed.parquet and the rejected and duplicate rows, in a folder that is made."""
+        with output_folder(out, overwrite=overwrite) as folder:
+            self.frame.write_parquet(folder / "observed.parquet")
+            write_left_out(self.pool, self.unusable, folder)
+
+
+def observe(
+    pool: PoolLike,
+    observables: Sequence[str] = DEFAULT,
+    *,
+    view: str = CONVERSATION,
+    example: PoolLike | None = None,
+    model: str | Path | ModelSpec | None = None,
+    engine: Engine | None = None,
+) -> Observed:
+    """Record observables of every row in one pass of a model.
+
+    observables  names in `curate.lm.observables`.
+    view         conversation, response, response_without_start or instruction: what the model sees (`curate.lm.views`).
+    example      instead: one conversation, which the model sees before each row.
+
+    Raises InputError for a pool, model, observable or view at fault.
+    """
+    engine = engine or Engine()
+    prepared, requests = ask(pool, observables, engine, view=view, example=example, model=model)
+    engine.execute(merge(requests))
+    answers = [(request.observable, engine.answer(request)) for request in requests]
+    columns = [column for name, answer in answers for column in _columns(name, answer)]
+    return Observed(prepared.table.with_columns(columns), prepared.pool, engine.stages, prepared.unusable)
+
+
+def ask(
+    pool: PoolLike,
+    observables: Sequence[str],
+    engine: Engine,
+    *,
+    view: str,
+    example: PoolLike | None,
+    model: str | Path | ModelSpec | None,
+) -> tuple[Prepared, list[Observe]]:
+    """The pool, tokenised, and a request for each observable."""
+    unknown = [name for name in observables if name not in OBSERVABLES]
+    if unknown or not observables:
+        raise InputError(f"observable {', '.join(unknown) or 'missing'}: there are {', '.join(OBSERVABLES)}")
+    if view not in ROW_VIEWS:
+        raise InputError(f"view {view!r} is not one of {', '.join(ROW_VIEWS)}")
+    if example is not None and view != CONVERSATION:
+        raise InputError(f"an example is seen before whole conversations, not before the view {view}")
+    spec = as_model(model)
+    prepared = prepare(engine, as_pool(pool), model=spec)
+    rows: Rows | Pairs = prepared.rows
+    if example is not None:
+        given = as_pool(example)
+        if len(given) != 1:
+            raise InputError(f"the example must be one conversation, not {len(given):,}")
+        _, examples, _ = engine.add("example", given, spec)
+        every = np.arange(prepared.rows.size)
+        rows, view = Pairs(prepared.rows, examples, np.stack([every, np.zeros_like(every)], axis=1)), AFTER_EXAMPLE
+    return prepared, [Observe(spec, rows, name, view) for name in observables]
+
+
+def _columns(name: str, answer: RowScore | RowVector | RowTokens) -> list[pl.Series]:
+    null = answer.is_null
+    if isinstance(answer, RowScore):
+        values = pl.Series(name, answer.values, dtype=pl.Float64).fill_nan(None)
+    elif isinstance(answer, RowVector):
+        vectors = pl.Series(name, answer.values, dtype=pl.Array(pl.Float32, answer.values.shape[1]))
+        values = vectors.zip_with(pl.Series(~null), pl.Series(name, [None], dtype=vectors.dtype))
+    else:
+        lists = [None if row is None else row.tolist() for row in answer.values]
+        values = pl.Series(name, lists, dtype=pl.List(pl.Float32))
+    reasons = pl.Series(f"{name}_null", answer.reasons.tolist(), dtype=pl.String)
+    return [values, reasons] if null.any() else [values]
