@@ -126,10 +126,10 @@ def test_a_row_that_fails_is_null_in_this_run_and_tried_in_the_next(run, small_p
     real = curate.lm.forward._batch
     longest = int(run(small_pool, "tokens").frame["tokens"].max())
 
-    def short_of_memory(model, rows, *args):
+    def short_of_memory(model, head, rows, *args):
         if rows.lengths.max() >= longest:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return real(model, rows, *args)
+        return real(model, head, rows, *args)
 
     with monkeypatch.context() as patch:
         patch.setattr(curate.lm.forward, "_batch", short_of_memory)

@@ -6,6 +6,7 @@ Rows are batched by tokens and length. Only positions that predict a scored toke
 
 import gc
 from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -47,8 +48,7 @@ def traces(
     """
     tokens = [name for name in PER_TOKEN if name in needs]
     pooled = [name for name in POOLED if name in needs]
-    if tokens:
-        check_head(model)
+    head = Head(model) if tokens else None
     lengths = encodings.lengths
     waiting = batches_by_length(lengths, batch_tokens)[::-1]
     fits, done, failed = float("inf"), 0, 0
@@ -59,7 +59,7 @@ def traces(
             waiting += _halves(batch)
             continue
         try:
-            found = _batch(model, encodings.take(batch), tokens, pooled, padding_side)
+            found = _batch(model, head, encodings.take(batch), tokens, pooled, padding_side)
         except (RuntimeError, MemoryError, IndexError, ValueError) as error:  # whatever a model raises on what it is given
             full = out_of_memory(error)
             reason = (
@@ -107,7 +107,9 @@ def _line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
-def _batch(model: "PreTrainedModel", rows: Encodings, tokens: list[str], pooled: list[str], side: Side) -> list[Trace]:
+def _batch(
+    model: "PreTrainedModel", head: "Head | None", rows: Encodings, tokens: list[str], pooled: list[str], side: Side
+) -> list[Trace]:
     lengths = rows.lengths
     width = int(lengths.max())
     ids = np.zeros((len(rows), width), dtype=np.int64)
@@ -121,9 +123,9 @@ def _batch(model: "PreTrainedModel", rows: Encodings, tokens: list[str], pooled:
     ids_t, real_t = torch.from_numpy(ids).to(model.device), torch.from_numpy(real).to(model.device)
     hidden = last_hidden(model, ids_t, real_t)
     arrays = {name: _pool(hidden, real_t, name) for name in pooled}
-    if tokens:
+    if head is not None:
         predicts = torch.from_numpy(np.roll(scored, -1, axis=1)).to(model.device)
-        flat = head_statistics(model, hidden[predicts], ids_t[torch.from_numpy(scored).to(model.device)], tokens)
+        flat = head.statistics(hidden[predicts], ids_t[torch.from_numpy(scored).to(model.device)], tokens)
         cuts = np.cumsum(scored.sum(axis=1))[:-1]
         arrays |= {name: np.split(values, cuts) for name, values in flat.items()}
     return [{name: values[row] for name, values in arrays.items()} for row in range(len(rows))]
@@ -150,42 +152,66 @@ def last_hidden(model: "PreTrainedModel", input_ids: torch.Tensor, attention_mas
     return model.base_model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False, **positions).last_hidden_state
 
 
-def head_logits(model: "PreTrainedModel", hidden: torch.Tensor) -> torch.Tensor:
-    """float32 logits [N, V] from states [N, H], with what some architectures do to them after the output head."""
-    config = model.config.get_text_config()
-    logits = model.get_output_embeddings()(hidden).float()
-    if scale := getattr(config, "logits_scaling", None):  # Granite
-        logits = logits / scale
-    if scale := getattr(config, "logit_scale", None):  # Cohere
-        logits = logits * scale
-    if cap := getattr(config, "final_logit_softcapping", None):  # Gemma
-        logits = torch.tanh(logits / cap) * cap
-    return logits
+class Head:
+    """The output head of a model: float32 logits [N, V] from states [N, H].
+
+    Of a half-precision model the product is taken in float32, for logits rounded to bfloat16 are off by hundredths; the
+    architecture's own scaling and capping of logits follow. Raises InputError for a model whose logits come about in
+    another way.
+    """
+
+    def __init__(self, model: "PreTrainedModel") -> None:
+        self.config = model.config.get_text_config()
+        self.module = model.get_output_embeddings()
+        self.whole = None
+        if isinstance(self.module, torch.nn.Linear) and self.module.weight.dtype in (torch.bfloat16, torch.float16):
+            bias = self.module.bias
+            self.whole = self.module.weight.float(), None if bias is None else bias.float()
+        self._check(model)
+
+    def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
+        if self.whole is None:
+            logits = self.module(hidden).float()
+        else:
+            with _exact_for_half():
+                logits = torch.nn.functional.linear(hidden.float(), *self.whole)
+        if scale := getattr(self.config, "logits_scaling", None):  # Granite
+            logits = logits / scale
+        if scale := getattr(self.config, "logit_scale", None):  # Cohere
+            logits = logits * scale
+        if cap := getattr(self.config, "final_logit_softcapping", None):  # Gemma
+            logits = torch.tanh(logits / cap) * cap
+        return logits
+
+    def statistics(self, hidden: torch.Tensor, labels: torch.Tensor, names: Collection[str]) -> dict[str, np.ndarray]:
+        """float32 [N] for each name in `PER_TOKEN`, of labels [N] from states [N, H]; a chunk of logits is held at a time."""
+        out = {name: np.empty(len(labels), dtype=np.float32) for name in names}
+        chunk = max(1, HEAD_NUMBERS["cpu" if hidden.device.type == "cpu" else "gpu"] // self.config.vocab_size)
+        for start in range(0, len(labels), chunk):
+            part = slice(start, start + chunk)
+            for name, values in token_statistics(self(hidden[part]), labels[part], names).items():
+                out[name][part] = values.cpu().numpy()
+        return out
+
+    def _check(self, model: "PreTrainedModel") -> None:
+        """Ours must be the model's own logits, up to the precision of its numbers."""
+        ids = torch.tensor([[1, 2]], device=model.device)
+        own = model(input_ids=ids, use_cache=False).logits[0].float()
+        ours = self(last_hidden(model, ids, torch.ones_like(ids))[0])
+        if not torch.allclose(ours, own, rtol=0.05, atol=0.05 * float(own.abs().nan_to_num().max()), equal_nan=True):
+            kind = model.config.model_type
+            raise InputError(f"models of type {kind} make their logits in a way that is not known here; use another model")
 
 
-def check_head(model: "PreTrainedModel") -> None:
-    """Raise InputError unless `head_logits` gives what the model itself does, up to the precision of its numbers."""
-    ids = torch.tensor([[1, 2]], device=model.device)
-    own = model(input_ids=ids, use_cache=False).logits[0].float()
-    ours = head_logits(model, last_hidden(model, ids, torch.ones_like(ids))[0])
-    if not torch.allclose(ours, own, rtol=0.05, atol=0.05 * float(own.abs().nan_to_num().max()), equal_nan=True):
-        kind = model.config.model_type
-        raise InputError(f"models of type {kind} make their logits in a way that is not known here; use another model")
-
-
-def head_statistics(
-    model: "PreTrainedModel", hidden: torch.Tensor, labels: torch.Tensor, names: Collection[str]
-) -> dict[str, np.ndarray]:
-    """float32 [N] for each name in `PER_TOKEN`, of labels [N] from states [N, H]; a chunk of logits is held at a time."""
-    out = {name: np.empty(len(labels), dtype=np.float32) for name in names}
-    held = HEAD_NUMBERS["cpu" if hidden.device.type == "cpu" else "gpu"]
-    chunk = max(1, held // model.config.get_text_config().vocab_size)
-    for start in range(0, len(labels), chunk):
-        part = slice(start, start + chunk)
-        found = token_statistics(head_logits(model, hidden[part]), labels[part], names)
-        for name, values in found.items():
-            out[name][part] = values.cpu().numpy()
-    return out
+@contextmanager
+def _exact_for_half() -> Iterator[None]:
+    """TF32 holds half-precision numbers without loss and adds them up in float32: on a GPU the exact product at full speed."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def token_statistics(logits: torch.Tensor, labels: torch.Tensor, names: Collection[str]) -> dict[str, torch.Tensor]:

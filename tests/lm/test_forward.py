@@ -300,8 +300,8 @@ def test_el2n_keeps_its_digits_where_the_model_is_nearly_certain():
 
 def test_logits_of_all_tokens_are_never_held_at_once(random_rows, monkeypatch):
     model, sizes = make("Llama"), []
-    real = forward.head_logits
+    real = forward.Head.__call__
     monkeypatch.setitem(forward.HEAD_NUMBERS, "cpu", 5 * VOCABULARY)
-    monkeypatch.setattr(forward, "head_logits", lambda model, hidden: sizes.append(len(hidden)) or real(model, hidden))
+    monkeypatch.setattr(forward.Head, "__call__", lambda head, hidden: sizes.append(len(hidden)) or real(head, hidden))
     list(forward.traces(model, random_rows, batch_tokens=10_000))
     assert max(sizes) == 5 and sum(sizes) == 1 + sum(int(mask.sum()) for mask in random_rows.loss_mask) + 1
