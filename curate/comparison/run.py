@@ -31,7 +31,7 @@ DEFAULT_EPOCHS = 3.0
 
 
 @dataclass(frozen=True)
-class _Design:
+class Design:
     """What a comparison holds fixed."""
 
     methods: tuple[Method, ...]
@@ -73,6 +73,55 @@ def compare(
 
     random, balanced and longest are always in. Raises InputError for whatever is wrong with the input.
     """
+    setup = set_up(
+        pool, methods, budgets=budgets, evals=evals, seeds=seeds, tokens=tokens, epochs=epochs, model=model,
+        scorer_model=scorer_model, target=target, existing=existing, engine=engine, recipe=recipe, margin=margin,
+        confidence=confidence, seed=seed,
+    )  # fmt: skip
+    select_seconds, arms = _choose_all(setup.bench.engine, setup.prepared, setup.design)
+    if full:
+        arms += _full_arms(setup.prepared, setup.design)
+    arms.append(Arm("untrained", "0", seed, (), None))
+    results = _run_all(setup.bench.engine, setup.bench, arms)
+
+    def conclude() -> Verdict:
+        return _conclude(setup.design, setup.bench, results, select_seconds, setup.remarks, setup.config)
+
+    [verdict] = setup.bench.engine.executor.run([Job("verdict", "verdict", conclude)])
+    return verdict
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A comparison before anything of it has run: everything tokenised, everything at fault said."""
+
+    design: Design
+    bench: Bench
+    prepared: Prepared
+    remarks: list[str]
+    config: dict[str, Any]
+
+
+def set_up(
+    pool: PoolLike,
+    methods: Sequence[str | Method],
+    *,
+    budgets: Sequence[Budget | str | int | float] = ("10%",),
+    evals: Mapping[str, PoolLike] | PoolLike | Sequence[Task],
+    seeds: int = 3,
+    tokens: int | None = None,
+    epochs: float | None = None,
+    model: str | Path | ModelSpec | None = None,
+    scorer_model: str | Path | ModelSpec | None = None,
+    target: PoolLike | None = None,
+    existing: PoolLike | None = None,
+    engine: Engine | None = None,
+    recipe: TrainConfig | None = None,
+    margin: float = 0.01,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Setup:
+    """What `compare` is given, checked and tokenised."""
     if seeds < 1:
         raise InputError(f"seeds must be at least 1, not {seeds}")
     if tokens is not None and epochs is not None:
@@ -107,7 +156,7 @@ def compare(
     )
     remarks = [*_too_large(prepared, sizes), *remarks]
     total = tokens or round((epochs or DEFAULT_EPOCHS) * _largest(prepared, sizes))
-    design = _Design(
+    design = Design(
         chosen,
         sizes,
         tuple(range(seed, seed + seeds)),
@@ -116,18 +165,7 @@ def compare(
         confidence,
     )
     bench = Bench(engine, spec, prepared.rows, [(task, engine.add(f"eval {task.name}", task.pool, spec)[1]) for task in tasks])
-
-    select_seconds, arms = _choose_all(engine, prepared, design)
-    if full:
-        arms += _full_arms(prepared, design)
-    arms.append(Arm("untrained", "0", seed, (), None))
-    results = _run_all(engine, bench, arms)
-
-    def conclude() -> Verdict:
-        return _conclude(design, bench, results, select_seconds, remarks, _config(design, spec, prepared, total))
-
-    [verdict] = engine.executor.run([Job("verdict", "verdict", conclude)])
-    return verdict
+    return Setup(design, bench, prepared, remarks, _config(design, spec, prepared, total))
 
 
 def _with_controls(methods: Sequence[str | Method]) -> tuple[Method, ...]:
@@ -164,7 +202,7 @@ def _largest(prepared: Prepared, budgets: Sequence[Budget]) -> float:
     return max(share) * float(tokens.sum())
 
 
-def _choose_all(engine: Engine, prepared: Prepared, design: _Design) -> tuple[dict[str, float], list[Arm]]:
+def _choose_all(engine: Engine, prepared: Prepared, design: Design) -> tuple[dict[str, float], list[Arm]]:
     """The arms of every method, budget and seed. What neither draws nor fits is chosen once."""
     seconds: dict[str, float] = {}
     arms: list[Arm] = []
@@ -193,7 +231,7 @@ def _choose_all(engine: Engine, prepared: Prepared, design: _Design) -> tuple[di
     return seconds, arms
 
 
-def _full_arms(prepared: Prepared, design: _Design) -> list[Arm]:
+def _full_arms(prepared: Prepared, design: Design) -> list[Arm]:
     everything = tuple(range(len(prepared.pool)))
     arms = []
     for seed in design.seeds:
@@ -214,7 +252,7 @@ def _run_all(engine: Engine, bench: Bench, arms: Sequence[Arm]) -> dict[Arm, Arm
         return dict(zip(arms, engine.executor.run(jobs), strict=True))
 
 
-def _config(design: _Design, model: ModelSpec, prepared: Prepared, tokens: int) -> dict[str, Any]:
+def _config(design: Design, model: ModelSpec, prepared: Prepared, tokens: int) -> dict[str, Any]:
     return {
         "model": model.label,
         "scorer_model": prepared.data.model.label,
@@ -234,7 +272,7 @@ def _config(design: _Design, model: ModelSpec, prepared: Prepared, tokens: int) 
 
 
 def _conclude(
-    design: _Design,
+    design: Design,
     bench: Bench,
     results: Mapping[Arm, ArmResult],
     select_seconds: Mapping[str, float],
@@ -314,7 +352,7 @@ def _row(
     control: Sequence[tuple[Arm, ArmResult]],
     weights: np.ndarray,
     strata: np.ndarray,
-    design: _Design,
+    design: Design,
     select_seconds: Mapping[str, float],
     primary: bool,
 ) -> tuple[dict[str, Any], Difference | None]:

@@ -107,7 +107,13 @@ def training_flops(trainable: int, frozen: int, tokens: int, *, gradient_checkpo
     return float((6 * trainable + 4 * frozen + again) * tokens)
 
 
+def expected_tokens(config: TrainConfig, lengths: Any) -> int:
+    """About how many tokens training on rows of these lengths (int [n], tokens) takes."""
+    if config.steps:
+        return config.steps * config.batch_tokens
+    return config.tokens or round((config.epochs or 0) * float(lengths.sum()))
+
+
 def expected_steps(config: TrainConfig, lengths: Any) -> int:
     """About how many steps training on rows of these lengths (int [n], tokens) takes; exact up to one."""
-    tokens = config.tokens or (config.epochs or 0) * float(lengths.sum())
-    return config.steps or max(1, round(tokens / config.batch_tokens))
+    return config.steps or max(1, round(expected_tokens(config, lengths) / config.batch_tokens))

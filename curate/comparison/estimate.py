@@ -1,0 +1,57 @@
+"""What a comparison would take, before any of it runs."""
+
+import time
+from dataclasses import replace
+from typing import Any
+
+from curate.comparison.run import Setup, set_up
+from curate.estimate import Calibration, Step, estimate, peak_memory, training
+from curate.evaluation.tasks import evaluate
+from curate.lm.models import forward_flops
+from curate.plan import merge
+
+SAMPLE = 32  # evaluation items that are timed
+
+
+def estimate_compare(*, full: bool = True, **asked: Any) -> list[Step]:
+    """The fits and passes of every seed's selections, then the trainings and evaluations of all arms.
+
+    asked: as `compare` has it. At most so much: methods that pick the same rows share their arms, and arms that are in the
+    store are not run again.
+    """
+    setup = set_up(**asked)
+    design, bench, prepared = setup.design, setup.bench, setup.prepared
+    calibration = Calibration(bench.engine)
+    requests = [
+        request
+        for seed in design.seeds
+        for method in design.methods
+        for request in method.requests(replace(prepared.data, seed=seed), {})
+    ]
+    steps = estimate(merge(requests), calibration)
+    seeds = len(design.seeds)
+    arms = len(design.methods) * len(design.budgets) * seeds + (seeds if full else 0)
+    steps.append(training(f"train {arms} arms", bench.model, prepared.rows, design.recipe, calibration, times=arms))
+    if full:
+        once = design.recipe.trained_for(1.0, 0)
+        name = f"train on the whole pool for 1 epoch, {seeds} times"
+        steps.append(training(name, bench.model, prepared.rows, once, calibration, times=seeds))
+        arms += seeds
+    return steps + _evaluations(setup, arms + 1)
+
+
+def _evaluations(setup: Setup, models: int) -> list[Step]:
+    bench = setup.bench
+    network, tokenizer = bench.engine.load_for_training(bench.model), bench.engine.tokenizer(bench.model)
+    steps = []
+    for task, rows in bench.tasks:
+        encodings = bench.engine.encodings(bench.model, rows)
+        sample = encodings.take(range(0, len(encodings), max(1, len(encodings) // SAMPLE)))
+        evaluate(network, tokenizer, task, sample.take(range(min(2, len(sample)))))
+        began = time.perf_counter()
+        result = evaluate(network, tokenizer, task, sample)
+        share = models * float(encodings.lengths.sum()) / float(sample.lengths.sum())
+        tokens, seconds = round(share * result.tokens), share * (time.perf_counter() - began)
+        flops, memory = forward_flops(bench.model, tokens), peak_memory(bench.engine)
+        steps.append(Step(f"evaluate {models} models on {task.name}", rows.size, tokens, flops, seconds, memory))
+    return steps

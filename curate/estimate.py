@@ -1,0 +1,159 @@
+"""What a plan would take: tokens, FLOPs, memory and time, calibrated by running a first few batches of it.
+
+Times are of this machine now. What is in the store already costs nothing.
+"""
+
+import resource
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from curate.engine import Engine
+from curate.lm.models import ModelSpec, forward_flops, parameter_count, resolve_device
+from curate.plan import Pass, Plan, base_model, fit_name, pass_name
+from curate.requests import Fit, Rows
+from curate.training.config import TrainConfig, expected_tokens, training_flops
+
+CALIBRATION_TOKENS = 8192  # of forward passes, in batches of each length
+CALIBRATION_STEPS = (2, 10)  # of trainings: those that warm up, and all
+
+
+@dataclass(frozen=True)
+class Step:
+    """One line of an estimate. rows and tokens: to be computed; 0 where the store has all. memory: bytes at the peak."""
+
+    name: str
+    rows: int
+    tokens: int
+    flops: float
+    seconds: float
+    memory: int
+
+
+@dataclass(frozen=True)
+class Speed:
+    """setup: seconds before the first batch. per_token: seconds. memory: bytes at the peak."""
+
+    setup: float
+    per_token: float
+    memory: int
+
+
+class Calibration:
+    """Speeds measured once each, on an engine whose pools are tokenised."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._passes: dict[Any, Speed] = {}
+        self._trainings: dict[Any, Speed] = {}
+
+    def forward(self, step: Pass) -> Speed:
+        """Of a pass; where its model is a fit that was not made yet, of the plain model, which is as fast."""
+        from curate.lm.forward import traces
+
+        model = base_model(step.model)
+        key = model, step.rows, step.view, step.needs
+        if key not in self._passes:
+            view = self.engine.view(step)
+            began = time.perf_counter()
+            self.engine.unload()  # so that loading is timed
+            network = self.engine.load(model)
+            list(traces(network, view.take(_smallest(view.lengths)), step.needs))
+            setup = time.perf_counter() - began
+            sample = view.take(_spread(view.lengths, CALIBRATION_TOKENS))
+            began = time.perf_counter()
+            list(traces(network, sample, step.needs, batch_tokens=self.engine.batch_tokens))
+            taken = time.perf_counter() - began
+            self._passes[key] = Speed(setup, taken / max(1, int(sample.lengths.sum())), peak_memory(self.engine))
+        return self._passes[key]
+
+    def training(self, model: ModelSpec, rows: Rows, recipe: TrainConfig) -> Speed:
+        """Of a training by this recipe, by making its first steps."""
+        from curate.training.trainer import train
+
+        key = model, rows, recipe.model_copy(update={"epochs": None, "steps": None, "tokens": None, "seed": 0})
+        if key not in self._trainings:
+            warm, steps = CALIBRATION_STEPS
+            few = recipe.model_copy(update={"epochs": None, "tokens": None, "steps": steps, "save_checkpoints": 0})
+            encodings = self.engine.encodings(model, rows)
+            sample = encodings.take(_spread(encodings.lengths, 2 * steps * recipe.batch_tokens))
+            train(self.engine.load_for_training(model), None, sample, few.model_copy(update={"steps": 1}))  # imports, buffers
+            began, marks = time.perf_counter(), []
+            network = self.engine.load_for_training(model)
+            result = train(network, None, sample, few, progress=lambda done, total: marks.append(time.perf_counter()))
+            per_token = (marks[-1] - marks[warm - 1]) / (result.tokens * (steps - warm) / steps)
+            setup = max(0.0, marks[-1] - began - per_token * result.tokens)
+            self._trainings[key] = Speed(setup, per_token, peak_memory(self.engine))
+        return self._trainings[key]
+
+
+def estimate(plan: Plan, calibration: Calibration) -> list[Step]:
+    """A line for each fit and each pass that runs a model, in the order in which they run."""
+    engine = calibration.engine
+    steps = [_fit(fit, calibration) for fit in plan.fits]
+    for step in plan.passes:
+        if not step.forwards:
+            continue
+        view = engine.view(step)
+        waits = isinstance(step.model, Fit) and engine.kept(step.model) is None
+        missing = np.arange(len(view)) if waits else engine.missing(step)
+        tokens = int(view.lengths[missing].sum())
+        if not tokens:
+            steps.append(Step(pass_name(step), 0, 0, 0.0, 0.0, 0))
+            continue
+        speed = calibration.forward(step)
+        flops, seconds = forward_flops(base_model(step.model), tokens), speed.setup + speed.per_token * tokens
+        steps.append(Step(pass_name(step), len(missing), tokens, flops, seconds, speed.memory))
+    return steps
+
+
+def _fit(fit: Fit, calibration: Calibration) -> Step:
+    if calibration.engine.kept(fit) is not None:
+        return Step(fit_name(fit), 0, 0, 0.0, 0.0, 0)
+    return training(fit_name(fit), fit.model, fit.rows, fit.recipe, calibration)
+
+
+def training(name: str, model: ModelSpec, rows: Rows, recipe: TrainConfig, calibration: Calibration, *, times: int = 1) -> Step:
+    """A line for `times` trainings by one recipe on these rows, or on so many tokens of them."""
+    tokens = expected_tokens(recipe, calibration.engine.encodings(model, rows).lengths) * times
+    speed = calibration.training(model, rows, recipe)
+    seconds = speed.setup * times + speed.per_token * tokens
+    return Step(name, rows.size, tokens, full_flops(model, recipe, tokens), seconds, speed.memory)
+
+
+def full_flops(model: ModelSpec, recipe: TrainConfig, tokens: int) -> float:
+    """Of a training on so many tokens. What an adapter adds is left out."""
+    size = parameter_count(model.folder())
+    again = recipe.gradient_checkpointing
+    if recipe.adapter == "none":
+        return training_flops(size, 0, tokens, gradient_checkpointing=again)
+    return training_flops(0, size, tokens, gradient_checkpointing=again)
+
+
+def total_seconds(steps: Iterable[Step]) -> float:
+    return sum(step.seconds for step in steps)
+
+
+def peak_memory(engine: Engine) -> int:
+    """Bytes: on a GPU the most that was allocated there, else the most that this process ever held."""
+    if resolve_device(engine.device).startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.max_memory_allocated())
+    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return held if sys.platform == "darwin" else held * 1024
+
+
+def _smallest(lengths: np.ndarray) -> np.ndarray:
+    return np.argsort(lengths, kind="stable")[:2]
+
+
+def _spread(lengths: np.ndarray, tokens: int) -> np.ndarray:
+    """Positions of rows of about so many tokens in all, as the rows are spread in length, the longest among them."""
+    order = np.argsort(lengths, kind="stable")
+    count = max(1, min(len(order), round(tokens / max(1.0, float(lengths.mean())))))
+    return np.unique(np.append(order[np.linspace(0, len(order) - 1, count).astype(np.int64)], order[-1]))

@@ -1,0 +1,102 @@
+"""An estimate says what a run then does: the same steps and tokens, and times that follow from what was measured."""
+
+import numpy as np
+import pytest
+
+from curate import Engine, Store, compare, score
+from curate.comparison.estimate import estimate_compare
+from curate.estimate import Calibration, Speed, estimate
+from curate.lm.models import ModelSpec, parameter_count
+from curate.plan import merge
+from curate.requests import Observe, Pairs
+from curate.selection import as_pool, plan, prepare
+from curate.training.config import TrainConfig
+
+QUICK = TrainConfig(batch_tokens=128, tokens=500)
+
+
+@pytest.fixture
+def engine(tmp_path):
+    return Engine(store=Store(tmp_path / "store"))
+
+
+class Known(Calibration):
+    """Speeds that are given, not measured."""
+
+    def forward(self, step):
+        return Speed(2.0, 0.5, 1000)
+
+    def training(self, model, rows, recipe):
+        return Speed(10.0, 1.0, 3000)
+
+
+def test_an_estimate_is_of_the_run_that_follows(engine, small_pool, tiny):
+    found, _ = plan(small_pool, ["lobass", "perplexity", "longest"], engine=engine, model=tiny, recipe=QUICK)
+    fit, base, reference = estimate(found, Calibration(engine))
+    scores = score(small_pool, ["lobass", "perplexity", "longest"], model=tiny, engine=engine, recipe=QUICK)
+    done = {stage.kind: stage for stage in scores.stages}
+    assert base.tokens == reference.tokens == done["pass"].tokens == scores.frame["tokens"].sum()
+    assert base.flops == done["pass"].flops == 2 * parameter_count(tiny) * base.tokens
+    assert fit.tokens == pytest.approx(done["train"].tokens, rel=0.3) and fit.flops == pytest.approx(done["train"].flops, rel=0.4)
+    for step in (fit, base, reference):
+        assert step.rows == 24 and 0 < step.seconds < 60 and 5e7 < step.memory < 2.4e10
+    after = estimate(found, Calibration(engine))
+    assert [(step.name, step.rows, step.tokens, step.seconds) for step in after] == [
+        (step.name, 0, 0, 0.0) for step in (fit, base, reference)
+    ]
+
+
+def test_times_follow_from_speeds(engine, small_pool, tiny):
+    found, prepared = plan(small_pool, ["lobass"], engine=engine, model=tiny, recipe=QUICK)
+    tokens = prepared.table["tokens"].sum()
+    assert [(s.tokens, s.seconds, s.memory) for s in estimate(found, Known(engine))] == [
+        (tokens, 10 + tokens, 3000), (tokens, 2 + tokens / 2, 1000), (tokens, 2 + tokens / 2, 1000)
+    ]  # fmt: skip
+
+
+def test_a_view_is_estimated_by_what_is_seen(engine, small_pool, tiny):
+    spec = ModelSpec(str(tiny))
+    prepared = prepare(engine, as_pool(small_pool), model=spec)
+    pairs = Pairs(prepared.rows, prepared.rows, np.array([[0, 1], [2, 3], [2, 1]]))
+    lengths, replies = prepared.table["tokens"].to_numpy(), prepared.table["response_tokens"].to_numpy()
+    requests = [Observe(spec, prepared.rows, "entropy", "response"), Observe(spec, pairs, "mean_loss", "after_example")]
+    response, behind = estimate(merge(requests), Calibration(engine))
+    assert (response.rows, response.tokens) == (24, (replies + 1).sum())
+    assert (behind.rows, behind.tokens) == (3, lengths[[0, 1, 2, 3, 2, 1]].sum())
+
+
+def test_a_comparison_is_estimated_before_it_runs(engine, small_pool, make_pool, tiny):
+    asked = {
+        "pool": small_pool,
+        "methods": ["lobass"],
+        "budgets": ["25%"],
+        "evals": make_pool(range(100, 112), "dev.jsonl"),
+        "seeds": 2,
+        "tokens": 300,
+        "model": tiny,
+        "recipe": TrainConfig(batch_tokens=128, adapter="none"),
+    }
+    steps = estimate_compare(engine=engine, **asked)
+    fresh = Engine(store=Store(engine.store.root))
+    compare(engine=fresh, **asked)
+    arms = 4 * 2 + 2  # lobass, random, balanced and longest; and the whole pool
+    names = [step.name for step in steps]
+    assert [name.split(" on ")[0] for name in names] == [
+        *["fit tiny"] * 2,
+        "mean_loss of 24 rows of pool by tiny",
+        *["mean_loss of 24 rows of pool by the fit tiny"] * 2,
+        f"train {arms} arms",
+        "train",
+        "evaluate 13 models",
+    ]
+    estimated = {
+        "train": sum(step.tokens for step in steps if step.name.startswith(("train", "fit"))),
+        "pass": sum(step.tokens for step in steps if step.name.startswith("mean_loss")),
+        "evaluate": steps[-1].tokens,
+    }
+    done = {kind: sum(stage.tokens for stage in fresh.stages if stage.kind == kind) for kind in estimated}
+    assert estimated["pass"] == done["pass"]
+    # Arms with the same rows run once, a fit on the whole pool serves as its arm, and steps are whole batches.
+    for kind in ("train", "evaluate"):
+        assert 0.8 * done[kind] < estimated[kind] < 2 * done[kind], kind
+    assert all(step.memory > 0 and step.seconds > 0 for step in steps)
