@@ -1,0 +1,63 @@
+"""`curate compare`."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+from typer import Option
+
+from curate.cli.options import (
+    EngineOptions,
+    EvalOptions,
+    Methods,
+    ModelOptions,
+    OutputOptions,
+    PoolOptions,
+    ReferenceOptions,
+    Seed,
+    TrainingOptions,
+    Truth,
+)  # fmt: skip
+from curate.cli.terminal import console, print_json, say_written
+
+
+def compare(
+    pool: PoolOptions, methods: Methods, evals: EvalOptions, models: ModelOptions, others: ReferenceOptions,
+    training: TrainingOptions, engine: EngineOptions, output: OutputOptions,
+    budget: Annotated[str, Option("--budget", "-b", help="one or more, with commas: 5%,10%")] = "10%",
+    seeds: Annotated[int, Option(min=1, help="how many; 3 at least, better 5")] = 3,
+    tokens: Annotated[int | None, Option(min=1, help="processed tokens of each training")] = None,
+    epochs: Annotated[float | None, Option(help="instead: epochs of the largest budget (default 3)")] = None,
+    full: Annotated[bool, Option("--full/--no-full", help="also train on the whole pool")] = True,
+    margin: Annotated[float, Option(help="what counts as equivalent, as a fraction of random's metric")] = 0.01,
+    truth: Truth = None, seed: Seed = 0,
+) -> None:  # fmt: skip
+    """Train on each method's picks and on random picks, at equal tokens, and say which are better.
+
+    random, balanced (random by source) and longest are always in: a method that does not beat them is not worth its cost.
+
+    Example: curate compare pool.jsonl --methods lobass,longest --budget 5%,10% --seeds 5 --eval dev.jsonl --out verdict/
+    """
+    from curate.budget import Budget
+
+    output.check(*pool.pool, *evals.files, others.target, others.existing, engine.store)
+    budgets = [Budget.parse(text, strict=True) for text in budget.split(",")]
+    recipe, read = training.recipe(), pool.read()
+    if truth:
+        from curate.report.truth import judge_picks, show_picks_truth
+        from curate.truth import defects
+
+        defects(read, truth)  # an absent column is said before anything runs
+    verdict = engine.run(
+        "compare", pool=read, methods=methods.split(","), budgets=budgets, evals=evals.tasks(), seeds=seeds, tokens=tokens,
+        epochs=epochs, **asdict(models), **asdict(others), full=full, margin=margin, recipe=recipe, seed=seed,
+    )  # fmt: skip
+    verdict.write(output.out, overwrite=output.overwrite)
+    if output.as_json:
+        judged = {"truth": judge_picks(verdict, read, truth).to_dicts()} if truth else {}
+        return print_json({**verdict.to_json(), **judged})
+    from curate.report.terminal import show_verdict
+
+    console().print(show_verdict(verdict))
+    if truth:
+        console().print(show_picks_truth(verdict, read, truth))
+    say_written(output.out)

@@ -1,0 +1,29 @@
+"""`curate methods` and `curate inspect`: what there is, before anything is computed."""
+
+from typing import Annotated
+
+from typer import Option
+
+from curate.cli.expand import Only
+from curate.cli.options import EngineOptions, ModelOptions, PoolOptions, ReportOptions
+from curate.cli.terminal import console, print_json
+
+
+def methods(report: Annotated[ReportOptions, Only("as_json")]) -> None:
+    """List the methods: what each asks for, what it costs, and its paper."""
+    from curate.report.catalogue import catalogue, show_catalogue
+
+    found = catalogue()
+    print_json({"methods": found}) if report.as_json else show_catalogue(console(), found)
+
+
+def inspect(
+    pool: PoolOptions, models: Annotated[ModelOptions, Only("model")],
+    engine: Annotated[EngineOptions, Only("store", "max_length")], report: ReportOptions,
+    examples: Annotated[int, Option(min=0, help="conversations to show")] = 2,
+) -> None:  # fmt: skip
+    """Look at a pool: shapes, sources, lengths, problems, and conversations with what is learned from in colour."""
+    from curate.report.inspection import inspect_pool, show_inspection
+
+    found = inspect_pool(pool.read(), models.model, engine.settings, engine.store, examples)
+    print_json(found.summary) if report.as_json else show_inspection(console(), found)

@@ -1,0 +1,189 @@
+"""The options that verbs share, in groups. An option added to a group reaches every verb that takes the group whole.
+
+A group is a frozen dataclass, `panel` its heading in the help; its methods do what its options say.
+"""
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from typer import Argument, Option
+
+from curate.errors import InputError, first_fault
+
+Methods = Annotated[str, Option("--methods", "--method", "-m", help="names, with commas; name:key=value sets a setting")]
+Seed = Annotated[int, Option("--seed", min=0)]
+Truth = Annotated[str | None, Option("--truth", help="column that names planted defects, to judge the scores by")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolOptions:
+    """Which conversations are read, and how."""
+
+    panel: ClassVar = "Pool"
+    pool: Annotated[list[str], Argument(metavar="POOL...", help="files, folders, globs, or a hub dataset org/name")]
+    mapping: Annotated[list[str] | None, Option("--map", help="name a column by hand, canonical=yours; repeat")] = None
+    limit: Annotated[int | None, Option("--limit", min=1, help="read the first N rows only")] = None
+    strict: Annotated[bool, Option("--strict", help="stop when any row cannot be used")] = False
+
+    def read(self) -> Any:
+        """The pool. Raises InputError as `read_pool` does, and with --strict for a rejected row."""
+        from curate.pool import read_pool
+        from curate.selection import selected_data
+
+        pool = read_pool([selected_data(path) for path in self.pool], columns=key_values(self.mapping, "--map"), limit=self.limit)
+        if self.strict and pool.report.rejected:
+            first = pool.report.rejected[0]
+            count = len(pool.report.rejected)
+            rows = "1 row" if count == 1 else f"{count:,} rows"
+            raise InputError(f"--strict: {rows} rejected, the first in {first.file} line {first.line}: {first.reason}")
+        return pool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    panel: ClassVar = "Models"
+    model: Annotated[str | None, Option("--model", help="model to train: a folder or hub name [dim](default: embedded)[/]")] = (
+        None
+    )
+    scorer_model: Annotated[str | None, Option("--scorer-model", help="model that scores, when it is another one")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferenceOptions:
+    """Other conversations that methods may look at."""
+
+    panel: ClassVar = "Other data"
+    target: Annotated[str | None, Option("--target", help="examples of what the model should become good at")] = None
+    existing: Annotated[str | None, Option("--existing", help="what the model was trained on already")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalOptions:
+    panel: ClassVar = "Evaluation"
+    evals: Annotated[list[str], Option("--eval", help="held-out conversations, FILE, NAME=FILE or NAME:exact_match=FILE; repeat")]
+
+    @property
+    def files(self) -> list[str]:
+        """The paths, without the names."""
+        return [text.rpartition("=")[2] for text in self.evals]
+
+    def tasks(self) -> Any:
+        """Tasks from NAME[:METRIC[:EXTRACTOR]]=FILE, or a file alone, which is named for itself."""
+        from curate.evaluation.tasks import Task
+        from curate.selection import as_pool
+
+        tasks: dict[str, Task] = {}
+        for text in self.evals:
+            head, equals, path = text.partition("=")
+            if not equals or Path(text).exists():
+                head, path = Path(text).name.split(".")[0], text
+            name, *how = head.split(":")
+            if not name:
+                raise InputError(f"--eval {text!r}: give the set a name, NAME=FILE")
+            if name in tasks:
+                raise InputError(f"two evaluation sets are called {name!r}; give each its own name, NAME=FILE")
+            if len(how) > 2:
+                raise InputError(f"--eval {text!r}: write NAME:METRIC:EXTRACTOR=FILE")
+            tasks[name] = Task(name, as_pool(path), *how)  # type: ignore[arg-type]
+        return list(tasks.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """How models are trained, by `train` itself or in order to score and compare."""
+
+    panel: ClassVar = "Training"
+    adapter: Annotated[str | None, Option("--adapter", help="of trainings: lora, or none to train every weight")] = None
+    learning_rate: Annotated[float | None, Option("--learning-rate", "--lr", help="of trainings, at its peak")] = None
+    batch_tokens: Annotated[int | None, Option("--batch-tokens", min=1, help="of trainings: tokens in a batch")] = None
+
+    def recipe(self, **more: Any) -> Any:
+        """The settings of a training: those given here and by the verb, the defaults for the rest."""
+        from pydantic import ValidationError
+
+        from curate.training.config import TrainConfig
+
+        given = {**asdict(self), **more}
+        try:
+            return TrainConfig(**{key: value for key, value in given.items() if value is not None})
+        except ValidationError as error:
+            raise InputError(first_fault(error.errors(), "training setting")) from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineOptions:
+    """Where and how the work is done. Raises InputError for a device, dtype or runner that there is not."""
+
+    panel: ClassVar = "Engine"
+    store: Annotated[Path | None, Option("--store", help="where results are kept (else $CURATE_STORE or ~/.cache/curate)")] = None
+    device: Annotated[str, Option("--device", help="auto, cpu, cuda, mps")] = "auto"
+    dtype: Annotated[str, Option("--dtype", help="of scoring passes: auto, float32, bfloat16, float16")] = "auto"
+    threads: Annotated[int | None, Option("--threads", min=1, help="torch threads [dim](default: all cores)[/]")] = None
+    max_length: Annotated[int | None, Option("--max-length", min=2, help="tokens a conversation is cut to")] = None
+    refit: Annotated[str, Option("--refit", help="fits for a pool that has changed: never, drift (over a tenth), always")] = (
+        "drift"
+    )
+    runner: Annotated[str, Option("--runner", help="local, or prefect: the same jobs as a Prefect flow")] = "local"
+
+    def __post_init__(self) -> None:
+        from curate.lm.models import resolve_dtype
+
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
+            raise InputError(f"device {self.device!r} is not one of auto, cpu, cuda, cuda:N, mps")
+        resolve_dtype(self.dtype, "cpu")
+        if self.runner not in ("local", "prefect"):
+            raise InputError(f"runner {self.runner!r} is not one of local, prefect")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What `curate.Engine` takes beside the store."""
+        return {"device": self.device, "dtype": self.dtype, "max_length": self.max_length, "refit": self.refit}
+
+    def run(self, verb: str, **arguments: Any) -> Any:
+        """Call a public function of the library with an engine made from the options, or the flow of that name."""
+        if self.threads:
+            os.environ["OMP_NUM_THREADS"] = str(self.threads)  # before torch is imported
+        if self.runner == "prefect":
+            from flows import run_flow
+
+            return run_flow(verb, {**self.settings, "store": None if self.store is None else str(self.store)}, arguments)
+        import curate
+
+        engine = curate.Engine(store=curate.Store(self.store), **self.settings)
+        return getattr(curate, verb)(engine=engine, **arguments)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions:
+    panel: ClassVar = "Output"
+    as_json: Annotated[bool, Option("--json", help="print one JSON object on standard output and nothing else there")] = False
+    debug: Annotated[bool, Option("--debug", help="show the traceback of an error")] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputOptions(ReportOptions):
+    """A report, and a folder of results."""
+
+    out: Annotated[Path, Option("--out", "-o", help="output folder")]
+    overwrite: Annotated[bool, Option("--overwrite", help="replace the output folder")] = False
+
+    def check(self, *keep: str | Path | None) -> None:
+        """Raise InputError when the results could not be written. keep: inputs that --overwrite must not remove."""
+        from curate.files import check_output
+
+        check_output(self.out, overwrite=self.overwrite, keep=keep)
+
+
+def key_values(given: Sequence[str] | None, option: str) -> dict[str, str]:
+    """The pairs of an option that is repeated, key=value. Raises InputError for what is no pair."""
+    pairs = {}
+    for text in given or ():
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise InputError(f"{option} {text!r}: write key=value")
+        pairs[key] = value
+    return pairs

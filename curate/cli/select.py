@@ -1,0 +1,66 @@
+"""`curate select`."""
+
+import sys
+from dataclasses import asdict
+from typing import Annotated
+
+from typer import Option
+
+from curate.cli.options import (
+    EngineOptions,
+    ModelOptions,
+    OutputOptions,
+    PoolOptions,
+    ReferenceOptions,
+    Seed,
+    TrainingOptions,
+    key_values,
+)  # fmt: skip
+from curate.cli.terminal import console, print_json
+from curate.errors import InputError
+
+
+def select(
+    pool: PoolOptions, budget: Annotated[str, Option("--budget", "-b", help="1000, 10%, or 2M tokens")], models: ModelOptions,
+    others: ReferenceOptions, training: TrainingOptions, engine: EngineOptions, output: OutputOptions,
+    method: Annotated[str, Option("--method", "-m", help="see `curate methods`")] = "lobass",
+    settings: Annotated[list[str] | None, Option("--set", help="a setting of the method, key=value; repeat")] = None,
+    fill: Annotated[str, Option(help="when too few rows have a score: none, random")] = "none",
+    shape: Annotated[str, Option(help="of the exported data: original, messages")] = "original",
+    seed: Seed = 0,
+    show_plan: Annotated[bool, Option("--plan", help="print what would run, and stop")] = False,
+) -> None:  # fmt: skip
+    """Pick a subset by a method, ready for any trainer.
+
+    Example: curate select pool.jsonl --method lobass --budget 10% --out picked/
+    """
+    from curate.budget import Budget
+    from curate.registry import make_method
+
+    if "," in method:
+        raise InputError(f"select takes one method, not {method!r}; `curate compare` takes several")
+    parsed, chosen = Budget.parse(budget, strict=True), make_method(method, key_values(settings, "--set"))
+    if shape not in ("original", "messages"):
+        raise InputError(f"shape {shape!r} is not one of original, messages")
+    if not show_plan:
+        output.check(*pool.pool, others.target, others.existing, engine.store)
+    recipe, read = training.recipe(), pool.read()
+    if show_plan:
+        from curate.report.plans import plan_table
+        from curate.report.plans import show_plan as show
+
+        asked = {"model": models.scorer_model or models.model, "recipe": recipe, "seed": seed}
+        lines = plan_table(read, [chosen], options=engine.settings, store=engine.store, **asked)
+        return print_json({"plan": lines}) if output.as_json else show(console(), lines)
+    selection = engine.run(
+        "select", pool=read, method=chosen, budget=parsed, **asdict(models), **asdict(others), seed=seed, fill=fill,
+        recipe=recipe, command=["curate", *sys.argv[1:]],
+    )  # fmt: skip
+    if not len(selection):
+        raise InputError(f"a budget of {parsed} picks none of the {selection.summary['rows_pool']:,} rows; give a larger one")
+    selection.write(output.out, shape=shape, overwrite=output.overwrite)
+    if output.as_json:
+        return print_json({**selection.summary, "out": str(output.out)})
+    from curate.report.terminal import show_selection
+
+    console().print(show_selection(selection.summary, str(output.out)))

@@ -1,0 +1,32 @@
+"""What verbs print: tables for people, or one JSON object."""
+
+import json
+import sys
+from collections.abc import Mapping
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+
+def console(stderr: bool = False) -> Any:
+    from rich.console import Console
+
+    return Console(stderr=stderr, soft_wrap=False)
+
+
+def say_written(out: Path) -> None:
+    console().print(f"written {out}", highlight=False, markup=False)
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """One line of JSON on standard output."""
+    sys.stdout.write(json.dumps(_finite(value), default=str, allow_nan=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN: numbers that are not finite become null."""
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not isfinite(value) else value

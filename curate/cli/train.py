@@ -1,0 +1,46 @@
+"""`curate train` and `curate evaluate`."""
+
+from typing import Annotated
+
+from typer import Option
+
+from curate.cli.expand import Only
+from curate.cli.options import EngineOptions, EvalOptions, ModelOptions, OutputOptions, PoolOptions, ReportOptions, Seed
+from curate.cli.options import TrainingOptions as Training
+from curate.cli.terminal import console, print_json
+
+TrainingEngine = Annotated[EngineOptions, Only("store", "device", "threads", "max_length")]
+
+
+def train(
+    pool: PoolOptions, models: Annotated[ModelOptions, Only("model")], training: Training, engine: TrainingEngine,
+    output: OutputOptions,
+    epochs: Annotated[float | None, Option(help="passes over the rows (default 1)")] = None,
+    steps: Annotated[int | None, Option(help="optimizer steps, instead of epochs")] = None,
+    tokens: Annotated[int | None, Option(help="processed tokens, instead of epochs")] = None,
+    seed: Seed = 0,
+) -> None:  # fmt: skip
+    """Fine-tune a model on a pool or a selection; the output is a folder that transformers loads."""
+    output.check(*pool.pool, models.model, engine.store)
+    recipe = training.recipe(epochs=epochs, steps=steps, tokens=tokens, seed=seed)
+    account = engine.run("train", pool=pool.read(), out=output.out, model=models.model, recipe=recipe, overwrite=output.overwrite)
+    if output.as_json:
+        return print_json({**account, "out": str(output.out)})
+    console().print(
+        f"trained on {account['rows']:,} rows, {account['tokens']:,} tokens ({account['loss_tokens']:,} in the loss), "
+        f"{account['epochs']:.2f} epochs, {account['steps']} steps, {account['seconds']:.0f} s\n"
+        f"training loss of the first batch {account['first_loss']:.3f}, of the last {account['last_loss']:.3f} nats per token\n"
+        f"written {output.out}", highlight=False,
+    )  # fmt: skip
+
+
+def evaluate(
+    evals: EvalOptions, models: Annotated[ModelOptions, Only("model")], engine: TrainingEngine, report: ReportOptions
+) -> None:
+    """Evaluate a model on held-out conversations: response loss, by source and as their mean."""
+    frame = engine.run("evaluate", evals=evals.tasks(), model=models.model)
+    if report.as_json:
+        return print_json({"results": frame.to_dicts()})
+    from curate.report.terminal import show_frame
+
+    show_frame(console(), frame.with_columns(source=frame["source"].fill_null("mean over sources")), "", limit=100)
