@@ -401,7 +401,7 @@ def test_plan_writes_nothing(run, messy, tmp_path):
     plan = json.loads(out)["plan"]
     assert (code, err) == (0, "") and not (tmp_path / "out").exists()
     assert len(plan) == 3 and all(step["rows"] == 58 and step["tokens"] > 0 and step["flops"] > 0 for step in plan)
-    assert plan[0]["step"].startswith("fit base-4m on 58 rows")
+    assert plan[0]["name"].startswith("fit base-4m on 58 rows")
     assert not list((tmp_path / "store").glob("fits/*"))
     code, out, _ = run(*base)
     assert code == 0 and "fit base-4m on 58 rows" in out and "in all" in out
