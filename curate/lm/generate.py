@@ -9,7 +9,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from curate.errors import InputError
 from curate.lm.batching import batches_by_length
-from curate.lm.chat import Message, chat_template, render
+from curate.lm.chat import ChatFormat, Message, chat_template
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -85,10 +85,10 @@ def stop_ids(model: Any, tokenizer: "PreTrainedTokenizerBase") -> list[int]:
     stops = set(end if isinstance(end, list) else [] if end is None else [end])
     if tokenizer.eos_token_id is not None:
         stops.add(tokenizer.eos_token_id)
-    rendered = render(tokenizer, [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])
-    after = rendered.text[rendered.replies[0].content_end : rendered.replies[0].limit]
-    special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
-    closing = [number for number in tokenizer(after, add_special_tokens=False)["input_ids"] if number in special]
+    chat_format = ChatFormat(tokenizer)
+    rendered = chat_format.render([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])
+    after = rendered.text[rendered.replies[0].end : rendered.replies[0].stop]
+    closing = [number for number in tokenizer(after, add_special_tokens=False)["input_ids"] if number in chat_format.special]
     return sorted(stops | set(closing[:1]))
 
 
