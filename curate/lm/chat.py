@@ -9,9 +9,8 @@ with the end-of-turn token that follows the last of what the template prints for
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from os.path import commonprefix
 from typing import TYPE_CHECKING, Any
 from unicodedata import normalize
 
@@ -79,7 +78,6 @@ class ChatFormat:
         self.special = frozenset(added) | frozenset(tokenizer.all_special_ids)
         texts = sorted({*added.values(), *tokenizer.all_special_tokens}, key=len, reverse=True)
         self._special = re.compile(f"({'|'.join(map(re.escape, texts)) or '(?!)'})")
-        self._closing = re.compile(rf"\s*{self._special.pattern}")
 
     def print(self, messages: Sequence[Message], tools: list | None = None, prompt: bool = False) -> str:
         """What the template prints, with the generation prompt or without; MaskError with what it says when it fails."""
@@ -133,20 +131,20 @@ class ChatFormat:
         def view(part: Sequence[Message], prompt: bool = False) -> _View:
             return _View(self.print(part, tools, prompt), mark)
 
-        for blanks in (True, False):  # a template may ask whether a content is empty: a mark must not change the answer
-            marked = [_marked(message, i, mark, blanks) for i, message in enumerate(messages)]
+        for tight, blanks in ((True, True), (False, True), (True, False)):  # a mark must not change what a template does
+            marked = [_marked(message, i, mark, tight, blanks) for i, message in enumerate(messages)]
             whole = view(marked)
             if whole.text == text:
                 break
         else:
-            shared = commonprefix([whole.text, text])
+            shared = _shared(whole.text, text)
             raise MaskError(f"the chat template prints {_at(text, shared)} but, with marks, {_at(whole.text, shared)}")
         bare: _View | None = None  # with every reply reduced to a mark; printed only where it is needed
         replies = []
         for i in learned:
             if str(i) not in whole.marks:
-                content = str(messages[i].get("content") or "")
-                raise MaskError(f"the chat template prints {text[-80:]!r} without the reply {content[:80]!r}")
+                lost = str(messages[i].get("content") or messages[i].get("tool_calls") or "")
+                raise MaskError(f"the chat template prints {text[-80:]!r} without the reply {lost[:80]!r}")
             head = view(marked[:i], True)
             prompt, rest = head.after(head.last), whole.after(head.last)
             if not rest.startswith(prompt):
@@ -156,28 +154,25 @@ class ChatFormat:
                 if not (prompt.startswith(header) and rest.startswith(header)):
                     raise MaskError(f"the chat template prompts for a reply with {prompt[-60:]!r} but prints {rest[:60]!r}")
                 prompt = header
-            end = whole.marks[str(i)]
-            stop = end + self._ending(whole.after(str(i)), messages[i], lambda i=i: view(marked[: i + 1]).after(str(i)))
+            end, after = whole.marks[str(i)], whole.after(str(i))
+            alone = after if i == len(messages) - 1 else view(marked[: i + 1]).after(str(i))
+            stop = end + self._ending(after, alone, bool(messages[i].get("tool_calls")))
             replies.append(Reply(whole.marks.get(head.last, 0) + len(prompt), end, stop))
         return replies
 
-    def _ending(self, after: str, message: Message, alone: Callable[[], str]) -> int:
+    def _ending(self, after: str, alone: str, calls: bool) -> int:
         """How much of the text after a reply's last mark is of the reply.
 
-        `alone` gives that text in a conversation that ends with the reply: where the two part, another turn begins.
+        `alone` is that text in a conversation that ends with the reply: where the two part, another turn begins.
         """
-        closing = self._closing.match(after)
-        if closing and not message.get("tool_calls"):
-            return closing.end()
-        turn = alone()
-        if not after.startswith(turn):
-            turn = "".join(commonprefix([self._special.split(turn), self._special.split(after)]))
-        pieces = self._special.split(turn)  # text, token, text, token, ..., text
-        last = max((i for i in range(0, len(pieces), 2) if pieces[i].strip()), default=0)
-        if last + 1 == len(pieces):
-            return len(turn.rstrip())
+        pieces = self._special.split(alone)  # text, token, text, token, ..., text
+        if not after.startswith(alone):
+            pieces = pieces[: _shared(pieces, self._special.split(after))]
+        last = max((i for i, piece in enumerate(pieces) if i % 2 == 0 and piece.strip()), default=0)
+        if last + 1 >= len(pieces):
+            return len("".join(pieces).rstrip())
         stop = last + 2
-        while stop + 1 < len(pieces) and not pieces[stop]:
+        while calls and stop + 1 < len(pieces) and not pieces[stop]:  # calls may be closed before the turn is
             stop += 2
         return len("".join(pieces[:stop]))
 
@@ -203,25 +198,29 @@ class _View:
         return self.text[self.marks.get(label, 0) :]
 
 
-def _marked(message: Message, number: int, mark: str, blanks: bool) -> Message:
-    """The message with marks inside what the template prints of it; blank contents only if `blanks`.
+def _marked(message: Message, number: int, mark: str, tight: bool, blanks: bool) -> Message:
+    """The message with marks inside what the template prints of it.
 
     A reply has its number at the end of its content and in the names of its tool calls, so that the last mark printed
     is where little but the end of turn follows. Other turns have their role in the middle, out of the way of templates
     that look at how a content begins and ends; and no number, for equal turns must stay equal.
+
+    tight   in front of the white space that ends a reply, for a template that strips it off; else behind.
+    blanks  a content without anything but white space gets a mark too.
     """
     content, role = message.get("content"), message["role"]
     if role == "system" or not isinstance(content, str):
         return message
     core = content.strip()
     before = len(content) - len(content.lstrip())
-    if role != "assistant":
-        return {**message, "content": _insert(content, before + len(core) // 2, mark + role + mark)} if core or blanks else message
-    label = f"{mark}{number}{mark}"
-    calls = message.get("tool_calls")
+    calls = message.get("tool_calls") if role == "assistant" else None
+    if role == "assistant":
+        label, place = f"{mark}{number}{mark}", before + len(core) if tight else len(content)
+    else:
+        label, place = f"{mark}{role}{mark}", before + len(core) // 2
     marked = dict(message)
     if core or (blanks and not calls):
-        marked["content"] = _insert(content, before + len(core), label)
+        marked["content"] = content[:place] + label + content[place:]
     if calls:
         marked["tool_calls"] = [_marked_call(call, label) for call in calls]
     return marked
@@ -237,13 +236,9 @@ def _bare(message: Message, number: int, mark: str) -> Message:
     return {"role": "assistant", "content": f"{mark}{number}{mark}"} if message["role"] == "assistant" else message
 
 
-def _insert(text: str, position: int, label: str) -> str:
-    return text[:position] + label + text[position:]
-
-
 def _unused(text: str, messages: Sequence[Message]) -> str:
     """A character for marks that the conversation does not hold."""
-    used = text.join(value for message in messages for value in message.values() if isinstance(value, str))
+    used = "".join([text, *(value for message in messages for value in message.values() if isinstance(value, str))])
     for mark in MARKS:
         if mark not in used:
             return mark
@@ -258,5 +253,10 @@ def _same(decoded: str, printed: str) -> bool:
     return "".join(one.split()) == "".join(other.split())
 
 
-def _at(text: str, shared: str) -> str:
-    return repr(text[max(0, len(shared) - 40) : len(shared) + 20])
+def _shared(one: Sequence, other: Sequence) -> int:
+    """How many items two sequences begin with alike."""
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
+def _at(text: str, place: int) -> str:
+    return repr(text[max(0, place - 40) : place + 20])

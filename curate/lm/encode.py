@@ -75,4 +75,3 @@ def _truncate(input_ids: np.ndarray, mask: np.ndarray, max_length: int) -> Encod
     if not mask[:max_length].any():
         return EncodedRow.failed(f"the reply is cut off entirely at {max_length} tokens")
     return EncodedRow(input_ids[:max_length], mask[:max_length], len(input_ids) > max_length)
-
