@@ -9,7 +9,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from curate.errors import InputError
 from curate.lm.batching import batches_by_length
-from curate.lm.chat import ChatFormat, Message, chat_template
+from curate.lm.chat import ChatFormat, Message
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -63,18 +63,15 @@ def encode_prompts(
     prompts: Sequence[Sequence[Message]],
     tools: Sequence[list | None] | None = None,
 ) -> list[np.ndarray]:
-    """int64 [P_i] per prompt: what the template prints for it, up to where the reply begins. InputError when empty."""
-    encoded = []
+    """int64 [P_i] per prompt: what the template prints for it, up to where the reply begins.
+
+    Raises InputError for an empty prompt and MaskError for one that the template refuses.
+    """
+    chat_format, encoded = ChatFormat(tokenizer), []
     for i, messages in enumerate(prompts):
         if not messages:
             raise InputError(f"prompt {i} has no messages to reply to")
-        text = tokenizer.apply_chat_template(
-            [dict(message) for message in messages],
-            tools=tools[i] if tools is not None else None,
-            chat_template=chat_template(tokenizer),
-            add_generation_prompt=True,
-            tokenize=False,
-        )
+        text = chat_format.print(messages, tools[i] if tools is not None else None, prompt=True)
         encoded.append(np.array(tokenizer(text, add_special_tokens=False)["input_ids"], dtype=np.int64))
     return encoded
 

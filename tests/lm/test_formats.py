@@ -6,6 +6,7 @@ reply, every other token must not, and the masked tokens must decode to the repl
 """
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -345,9 +346,10 @@ def styled(request, base4m):
     name, _, other = request.param.partition(", ")
     if not name.startswith("base-"):
         return FORMATS[name], tokenizer_of(name, bool(other))
-    folder = base4m if name == "base-4m" else base4m.parents[3] / "shared" / "models" / name
+    models = Path(os.environ.get("CURATE_MODELS", base4m.parents[3] / "shared" / "models"))
+    folder = base4m if name == "base-4m" else models / name
     if not folder.is_dir():
-        pytest.skip(f"there is no folder {folder}")
+        pytest.skip(f"there is no folder {folder}; CURATE_MODELS names another for models")
     return FORMATS[name], AutoTokenizer.from_pretrained(folder)
 
 
