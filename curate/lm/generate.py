@@ -67,10 +67,11 @@ def encode_prompts(
 
     Raises InputError for an empty prompt and MaskError for one that the template refuses.
     """
+    empty = next((i for i, messages in enumerate(prompts) if not messages), None)
+    if empty is not None:
+        raise InputError(f"prompt {empty} has no messages to reply to")
     chat_format, encoded = ChatFormat(tokenizer), []
     for i, messages in enumerate(prompts):
-        if not messages:
-            raise InputError(f"prompt {i} has no messages to reply to")
         text = chat_format.print(messages, tools[i] if tools is not None else None, prompt=True)
         encoded.append(np.array(tokenizer(text, add_special_tokens=False)["input_ids"], dtype=np.int64))
     return encoded
