@@ -206,7 +206,7 @@ def _marked(message: Message, number: int, mark: str, tight: bool, blanks: bool)
     that look at how a content begins and ends; and no number, for equal turns must stay equal.
 
     tight   in front of the white space that ends a reply, for a template that strips it off; else behind.
-    blanks  a content without anything but white space gets a mark too.
+    blanks  a content that may come to nothing gets a mark too: white space alone, or thoughts before tool calls.
     """
     content, role = message.get("content"), message["role"]
     if role == "system" or not isinstance(content, str):
@@ -219,7 +219,7 @@ def _marked(message: Message, number: int, mark: str, tight: bool, blanks: bool)
     else:
         label, place = f"{mark}{role}{mark}", before + len(core) // 2
     marked = dict(message)
-    if core or (blanks and not calls):
+    if (core or not calls) if blanks else (core and not calls):
         marked["content"] = content[:place] + label + content[place:]
     if calls:
         marked["tool_calls"] = [_marked_call(call, label) for call in calls]

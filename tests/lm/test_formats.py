@@ -491,11 +491,14 @@ def test_a_conversation_may_end_with_a_call(name):
     )
 
 
-@pytest.mark.parametrize("content", ["<think>\nhm\n</think>\n", "</think>\n\n", "<think>\nhm\n</think>\n\nyes \n"])
+@pytest.mark.parametrize("content", ["<think>\nhm\n</think>\n", "</think>", "</think>\n\n", "<think>\nhm\n</think>\n\nyes \n"])
 @pytest.mark.parametrize("name", ["qwen3", "qwen3_thinking", "deepseek3", "deepseek_r1"])
 def test_thoughts_in_a_content(name, content):
     """With an answer behind them or without."""
     check(FORMATS[name], tokenizer_of(name), chat("user: q", f"assistant: {content}"), None)
+    calls = chat("user: q", f"assistant: {content}", "tool: 2", "assistant: a")
+    calls[1]["tool_calls"] = [CALL]
+    check(FORMATS[name], tokenizer_of(name), calls, TOOLS)
     check(FORMATS[name], tokenizer_of(name), chat("user: q", f"assistant: {content}", "user: q", f"assistant: {content}"), None)
 
 
