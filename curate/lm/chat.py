@@ -1,13 +1,18 @@
 """Conversations through a tokenizer's chat template, and where in the text the replies are.
 
-Stock templates carry no generation markers, so replies are found by differencing: what the template prints for the
-messages before a reply (with the generation prompt) is a prefix of what it prints for all of them, and the reply
-begins where that prefix ends. It ends with the end-of-turn token that follows its content.
+Stock templates carry no generation markers, so replies are found by differencing renderings. The conversation is
+rendered twice: as it is, and with marks (characters that no text holds) inside the contents. Without its marks the
+second text must be the first; its marks then say where each content lies, whatever the template adds, strips, drops or
+moves. A reply begins where the generation prompt ends that the template prints after the message before it, and ends
+with the end-of-turn token that follows the last of what the template prints for it.
 """
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from unicodedata import normalize
 
 import numpy as np
 
@@ -27,6 +32,8 @@ FALLBACK_TEMPLATE = (
     "{%- if add_generation_prompt -%}{{- '### Assistant:\n' -}}{%- endif -%}"
 )
 
+MARKS = [chr(code) for code in range(0xFDD0, 0xFDF0)]  # Unicode's noncharacters: never part of a text that is passed on
+
 
 class MaskError(CurateError):
     """The replies of a conversation cannot be found in what the chat template prints for it."""
@@ -34,16 +41,11 @@ class MaskError(CurateError):
 
 @dataclass(frozen=True)
 class Reply:
-    """One reply in a rendered conversation: its characters, its content, and where its end-of-turn must lie.
-
-    `whole` says that `limit` is where the turn ends, so that all up to it is of the reply (tool calls, for instance).
-    """
+    """One reply in a rendered conversation, in characters: from `start` to `stop`, its end of turn from `end` on."""
 
     start: int
-    content_end: int
-    limit: int
-    content: str
-    whole: bool
+    end: int
+    stop: int
 
 
 @dataclass(frozen=True)
@@ -63,82 +65,198 @@ def chat_template(tokenizer: "PreTrainedTokenizerBase") -> str:
     return ("{{- bos_token -}}" if begins else "") + FALLBACK_TEMPLATE
 
 
-def render(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], tools: list | None = None) -> Rendered:
-    """The conversation as text and the place of each assistant reply in it.
+class ChatFormat:
+    """How a tokenizer prints conversations, and which tokens of them are replies.
 
-    A message with `weight` 0 is not learned. Raises MaskError when the template fails, or prints the messages before
-    a reply differently once the reply is there, or does not print the reply's content.
+    special  ids of the tokens that are marks of the format and not text.
     """
-    template = chat_template(tokenizer)
 
-    def apply(part: Sequence[Message], prompt: bool) -> str:
-        if not part:
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase"):
+        self.tokenizer = tokenizer
+        self.template = chat_template(tokenizer)
+        added = {number: token.content for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+        self.special = frozenset(added) | frozenset(tokenizer.all_special_ids)
+        texts = sorted({*added.values(), *tokenizer.all_special_tokens}, key=len, reverse=True)
+        self._special = re.compile(f"({'|'.join(map(re.escape, texts)) or '(?!)'})")
+
+    def print(self, messages: Sequence[Message], tools: list | None = None, prompt: bool = False) -> str:
+        """What the template prints, with the generation prompt or without; MaskError with what it says when it fails."""
+        if not messages:
             return ""
         try:
-            return tokenizer.apply_chat_template(
-                list(part), tools=tools, chat_template=template, tokenize=False, add_generation_prompt=prompt
+            text = self.tokenizer.apply_chat_template(
+                list(messages), tools=tools, chat_template=self.template, tokenize=False, add_generation_prompt=prompt
             )
         except Exception as error:  # a template is a program: whatever it raises is said in one sentence
             said = str(error).splitlines() or [type(error).__name__]
             raise MaskError(f"the chat template failed: {said[0]}") from None
+        return str(text)
 
-    text = apply(messages, False)
-    replies = []
-    for i, message in enumerate(messages):
-        if message["role"] != "assistant" or message.get("weight") == 0:
-            continue
-        head = apply(messages[:i], True)
-        if not text.startswith(head):
-            raise MaskError(f"the chat template prints the turns before a reply as {_tail(head)} but then {_at(text, head)}")
-        turn = text if i == len(messages) - 1 else apply(messages[: i + 1], False)
-        whole = text.startswith(turn)
-        limit = len(turn) if whole else len(text)
-        content = (message.get("content") or "").strip()
-        found = text.find(content, len(head), limit)
-        if found < 0:
-            raise MaskError(f"the chat template prints {text[len(head) : limit][:80]!r} for the reply {content[:80]!r}")
-        replies.append(Reply(len(head), found + len(content), limit, content, whole))
-    return Rendered(text, tuple(replies))
+    def render(self, messages: Sequence[Message], tools: list | None = None) -> Rendered:
+        """The conversation as text and the place of each assistant reply in it.
+
+        A message with `weight` 0 is not learned. Raises MaskError when the template fails, does not print a reply, or
+        prints another text before a reply than the one it prompts for the reply with.
+        """
+        text = self.print(messages, tools)
+        learned = [i for i, message in enumerate(messages) if message["role"] == "assistant" and message.get("weight") != 0]
+        return Rendered(text, tuple(self._find(text, messages, tools, learned)) if learned else ())
+
+    def mask(self, rendered: Rendered, input_ids: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+        """bool [T]: True for each token of a reply, its end-of-turn token included.
+
+        offsets int [T, 2] are the characters of each token. A token that straddles the start of a reply belongs to it,
+        unless it is a special token that has taken in the white space behind it. Raises MaskError when decoding a span
+        does not give back the reply.
+        """
+        mask = np.zeros(len(input_ids), dtype=bool)
+        begin, end = offsets[:, 0], offsets[:, 1]
+        for reply in rendered.replies:
+            span = np.flatnonzero((end > reply.start) & (begin < reply.stop))
+            if len(span) and begin[span[0]] < reply.start and int(input_ids[span[0]]) in self.special:
+                span = span[1:]
+            if not len(span):
+                continue
+            decoded = str(self.tokenizer.decode(input_ids[span], clean_up_tokenization_spaces=False))
+            printed = rendered.text[begin[span[0]] : end[span[-1]]]
+            if not _same(decoded, printed):
+                raise MaskError(f"the tokens of a reply decode to {decoded[:120]!r}, not to {printed[:120]!r}")
+            mask[span] = True
+        return mask
+
+    def _find(self, text: str, messages: Sequence[Message], tools: list | None, learned: Sequence[int]) -> list[Reply]:
+        """The places of the replies at the positions `learned` in what the template prints for the messages."""
+        mark = _unused(text, messages)
+
+        def view(part: Sequence[Message], prompt: bool = False) -> _View:
+            return _View(self.print(part, tools, prompt), mark)
+
+        for tight, blanks in ((True, True), (False, True), (True, False)):  # a mark must not change what a template does
+            marked = [_marked(message, i, mark, tight, blanks) for i, message in enumerate(messages)]
+            whole = view(marked)
+            if whole.text == text:
+                break
+        else:
+            shared = _shared(whole.text, text)
+            raise MaskError(f"the chat template prints {_at(text, shared)} but, with marks, {_at(whole.text, shared)}")
+        bare: _View | None = None  # with every reply reduced to a mark; printed only where it is needed
+        replies = []
+        for i in learned:
+            if str(i) not in whole.marks:
+                lost = str(messages[i].get("content") or messages[i].get("tool_calls") or "")
+                raise MaskError(f"the chat template prints {text[-80:]!r} without the reply {lost[:80]!r}")
+            head = view(marked[:i], True)
+            prompt, rest = head.after(head.last), whole.after(head.last)
+            if not rest.startswith(prompt):
+                # The prompt may add what this reply does not have, such as the opening of its thoughts.
+                bare = bare or view([_bare(message, j, mark) for j, message in enumerate(marked)])
+                header = bare.after(head.last)[: bare.marks.get(str(i), 0) - bare.marks.get(head.last, 0)]
+                if not (prompt.startswith(header) and rest.startswith(header)):
+                    raise MaskError(f"the chat template prompts for a reply with {prompt[-60:]!r} but prints {rest[:60]!r}")
+                prompt = header
+            end, after = whole.marks[str(i)], whole.after(str(i))
+            alone = after if i == len(messages) - 1 else view(marked[: i + 1]).after(str(i))
+            stop = end + self._ending(after, alone, bool(messages[i].get("tool_calls")))
+            replies.append(Reply(whole.marks.get(head.last, 0) + len(prompt), end, stop))
+        return replies
+
+    def _ending(self, after: str, alone: str, calls: bool) -> int:
+        """How much of the text after a reply's last mark is of the reply.
+
+        `alone` is that text in a conversation that ends with the reply: where the two part, another turn begins.
+        """
+        pieces = self._special.split(alone)  # text, token, text, token, ..., text
+        if not after.startswith(alone):
+            pieces = pieces[: _shared(pieces, self._special.split(after))]
+        last = max((i for i, piece in enumerate(pieces) if i % 2 == 0 and piece.strip()), default=0)
+        if last + 1 >= len(pieces):
+            return len("".join(pieces).rstrip())
+        stop = last + 2
+        while calls and stop + 1 < len(pieces) and not pieces[stop]:  # calls may be closed before the turn is
+            stop += 2
+        return len("".join(pieces[:stop]))
 
 
-def loss_mask(
-    tokenizer: "PreTrainedTokenizerBase", rendered: Rendered, input_ids: np.ndarray, offsets: np.ndarray, special: np.ndarray
-) -> np.ndarray:
-    """bool [T]: True for each token of a reply, its end-of-turn token included.
+class _View:
+    """A rendering without its marks, and where they were: the last place of each reply's, every place of the others."""
 
-    offsets int [T, 2] are the characters of each token; special bool [T] marks special tokens. A token that straddles
-    the start of a reply belongs to it. Raises MaskError when decoding a span does not give back the reply.
+    def __init__(self, marked: str, mark: str):
+        pieces = marked.split(mark)  # text, label, text, label, ..., text
+        self.text = "".join(pieces[::2])
+        self.marks: dict[str, int] = {}
+        self.last = ""
+        seen: Counter[str] = Counter()
+        position = 0
+        for text, label in zip(pieces[::2], pieces[1::2], strict=False):
+            position += len(text)
+            self.last = label if label.isdigit() else f"{label}{seen[label]}"
+            self.marks[self.last] = position
+            seen[label] += 1
+
+    def after(self, label: str) -> str:
+        """The text after a mark; all of it where there is none."""
+        return self.text[self.marks.get(label, 0) :]
+
+
+def _marked(message: Message, number: int, mark: str, tight: bool, blanks: bool) -> Message:
+    """The message with marks inside what the template prints of it.
+
+    A reply has its number at the end of its content and in the names of its tool calls, so that the last mark printed
+    is where little but the end of turn follows. Other turns have their role in the middle, out of the way of templates
+    that look at how a content begins and ends; and no number, for equal turns must stay equal.
+
+    tight   in front of the white space that ends a reply, for a template that strips it off; else behind.
+    blanks  a content that may come to nothing gets a mark too: white space alone, or thoughts before tool calls.
     """
-    mask = np.zeros(len(input_ids), dtype=bool)
-    begin, end = offsets[:, 0], offsets[:, 1]
-    for reply in rendered.replies:
-        span = (end > reply.start) & (begin < _stop(rendered.text, reply, begin, end, special))
-        decoded = tokenizer.decode(input_ids[span])
-        if _squeeze(reply.content) not in _squeeze(decoded):
-            raise MaskError(f"the tokens of a reply decode to {decoded[:120]!r}, not to {reply.content[:120]!r}")
-        mask |= span
-    return mask
+    content, role = message.get("content"), message["role"]
+    if role == "system" or not isinstance(content, str):
+        return message
+    core = content.strip()
+    before = len(content) - len(content.lstrip())
+    calls = message.get("tool_calls") if role == "assistant" else None
+    if role == "assistant":
+        label, place = f"{mark}{number}{mark}", before + len(core) if tight else len(content)
+    else:
+        label, place = f"{mark}{role}{mark}", before + len(core) // 2
+    marked = dict(message)
+    if (core or not calls) if blanks else (core and not calls):
+        marked["content"] = content[:place] + label + content[place:]
+    if calls:
+        marked["tool_calls"] = [_marked_call(call, label) for call in calls]
+    return marked
 
 
-def _stop(text: str, reply: Reply, begin: np.ndarray, end: np.ndarray, special: np.ndarray) -> int:
-    """Where a reply ends: behind the first special token that follows all that the template prints for it."""
-    after = np.flatnonzero((begin >= reply.content_end) & (end <= reply.limit))
-    closing = [t for t in after if special[t]]
-    printed = [t for t in after if reply.whole and not special[t] and text[begin[t] : end[t]].strip()]
-    if not closing:
-        return int(end[printed[-1]]) if printed else reply.content_end
-    last = [t for t in closing if not printed or t > printed[-1]]
-    return int(end[(last or closing)[0]])
+def _marked_call(call: Mapping[str, Any], label: str) -> dict[str, Any]:
+    if isinstance(call.get("function"), Mapping):
+        return {**call, "function": _marked_call(call["function"], label)}
+    return {**call, "name": str(call.get("name", "")) + label}
 
 
-def _squeeze(text: str) -> str:
-    """Without white space: some tokenizers add or drop a space at the edge of a word when they decode."""
-    return "".join(text.split())
+def _bare(message: Message, number: int, mark: str) -> Message:
+    return {"role": "assistant", "content": f"{mark}{number}{mark}"} if message["role"] == "assistant" else message
 
 
-def _tail(head: str) -> str:
-    return repr(head[-60:])
+def _unused(text: str, messages: Sequence[Message]) -> str:
+    """A character for marks that the conversation does not hold."""
+    used = "".join([text, *(value for message in messages for value in message.values() if isinstance(value, str))])
+    for mark in MARKS:
+        if mark not in used:
+            return mark
+    raise MaskError("the conversation holds every character that could mark where its contents lie")
 
 
-def _at(text: str, head: str) -> str:
-    return repr(text[max(0, len(head) - 60) : len(head)])
+def _same(decoded: str, printed: str) -> bool:
+    """Whether two texts agree up to what tokenizers change: white space, and the form of equivalent characters."""
+    if "".join(decoded.split()) == "".join(printed.split()):
+        return True
+    one, other = (normalize("NFKC", text).replace("▁", "") for text in (decoded, printed))
+    return "".join(one.split()) == "".join(other.split())
+
+
+def _shared(one: Sequence, other: Sequence) -> int:
+    """How many items two sequences begin with alike."""
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
+def _at(text: str, place: int) -> str:
+    return repr(text[max(0, place - 40) : place + 20])

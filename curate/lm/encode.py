@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from curate.lm.chat import MaskError, Message, Rendered, loss_mask, render
+from curate.lm.chat import ChatFormat, MaskError, Message, Rendered
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-ENCODE_VERSION = 2  # raise it when the same conversation would give other ids or another mask
+ENCODE_VERSION = 3  # raise it when the same conversation would give other ids or another mask
 
 
 @dataclass(frozen=True)
@@ -38,17 +38,17 @@ def encode_rows(
     A row whose template fails, whose mask cannot be checked or whose replies are cut off entirely carries a reason
     and no tokens. The shape of the result follows the input.
     """
+    chat_format = ChatFormat(tokenizer)
     rendered: list[Rendered | str] = []
     for messages, tools in conversations:
         try:
-            rendered.append(render(tokenizer, messages, tools))
+            rendered.append(chat_format.render(messages, tools))
         except MaskError as error:
             rendered.append(str(error))
     texts = [item.text for item in rendered if isinstance(item, Rendered)]
     if not texts:
         return [EncodedRow.failed(str(item)) for item in rendered]
     batch = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True, return_attention_mask=False)
-    special_ids = np.array(sorted(_special_ids(tokenizer)), dtype=np.int64)
     rows, position = [], 0
     for item in rendered:
         if isinstance(item, str):
@@ -58,7 +58,7 @@ def encode_rows(
         offsets = np.array(batch["offset_mapping"][position], dtype=np.int64).reshape(-1, 2)
         position += 1
         try:
-            mask = loss_mask(tokenizer, item, input_ids, offsets, np.isin(input_ids, special_ids))
+            mask = chat_format.mask(item, input_ids, offsets)
         except MaskError as error:
             rows.append(EncodedRow.failed(str(error)))
             continue
@@ -75,8 +75,3 @@ def _truncate(input_ids: np.ndarray, mask: np.ndarray, max_length: int) -> Encod
     if not mask[:max_length].any():
         return EncodedRow.failed(f"the reply is cut off entirely at {max_length} tokens")
     return EncodedRow(input_ids[:max_length], mask[:max_length], len(input_ids) > max_length)
-
-
-def _special_ids(tokenizer: "PreTrainedTokenizerBase") -> set[int]:
-    added = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
-    return added | set(tokenizer.all_special_ids)

@@ -9,7 +9,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from curate.errors import InputError
 from curate.lm.batching import batches_by_length
-from curate.lm.chat import Message, chat_template, render
+from curate.lm.chat import ChatFormat, Message
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -63,18 +63,16 @@ def encode_prompts(
     prompts: Sequence[Sequence[Message]],
     tools: Sequence[list | None] | None = None,
 ) -> list[np.ndarray]:
-    """int64 [P_i] per prompt: what the template prints for it, up to where the reply begins. InputError when empty."""
-    encoded = []
+    """int64 [P_i] per prompt: what the template prints for it, up to where the reply begins.
+
+    Raises InputError for an empty prompt and MaskError for one that the template refuses.
+    """
+    empty = next((i for i, messages in enumerate(prompts) if not messages), None)
+    if empty is not None:
+        raise InputError(f"prompt {empty} has no messages to reply to")
+    chat_format, encoded = ChatFormat(tokenizer), []
     for i, messages in enumerate(prompts):
-        if not messages:
-            raise InputError(f"prompt {i} has no messages to reply to")
-        text = tokenizer.apply_chat_template(
-            [dict(message) for message in messages],
-            tools=tools[i] if tools is not None else None,
-            chat_template=chat_template(tokenizer),
-            add_generation_prompt=True,
-            tokenize=False,
-        )
+        text = chat_format.print(messages, tools[i] if tools is not None else None, prompt=True)
         encoded.append(np.array(tokenizer(text, add_special_tokens=False)["input_ids"], dtype=np.int64))
     return encoded
 
@@ -85,10 +83,10 @@ def stop_ids(model: Any, tokenizer: "PreTrainedTokenizerBase") -> list[int]:
     stops = set(end if isinstance(end, list) else [] if end is None else [end])
     if tokenizer.eos_token_id is not None:
         stops.add(tokenizer.eos_token_id)
-    rendered = render(tokenizer, [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])
-    after = rendered.text[rendered.replies[0].content_end : rendered.replies[0].limit]
-    special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
-    closing = [number for number in tokenizer(after, add_special_tokens=False)["input_ids"] if number in special]
+    chat_format = ChatFormat(tokenizer)
+    rendered = chat_format.render([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])
+    after = rendered.text[rendered.replies[0].end : rendered.replies[0].stop]
+    closing = [number for number in tokenizer(after, add_special_tokens=False)["input_ids"] if number in chat_format.special]
     return sorted(stops | set(closing[:1]))
 
 

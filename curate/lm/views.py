@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from curate.errors import InputError
-from curate.lm.chat import render
+from curate.lm.chat import ChatFormat
 from curate.lm.encodings import Encodings
 
 if TYPE_CHECKING:
@@ -159,5 +159,5 @@ def start_token(tokenizer: "PreTrainedTokenizerBase") -> int:
 def printed_once(tokenizer: "PreTrainedTokenizerBase") -> int | None:
     """The beginning of text where the chat template prints it before the first turn only, else None."""
     turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
-    ids = tokenizer(render(tokenizer, [*turns, *turns]).text, add_special_tokens=False)["input_ids"]
+    ids = tokenizer(ChatFormat(tokenizer).print([*turns, *turns]), add_special_tokens=False)["input_ids"]
     return int(ids[0]) if ids[0] == tokenizer.bos_token_id and ids.count(ids[0]) == 1 else None

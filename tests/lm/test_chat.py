@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
-from curate.lm.chat import FALLBACK_TEMPLATE, MaskError, chat_template, loss_mask, render
+from curate.lm.chat import FALLBACK_TEMPLATE, MARKS, ChatFormat, MaskError, chat_template
 
 PLAIN = """{%- for m in messages -%}{{- '<|' + m['role'] + '|>\n' + m['content'] + '<|end|>\n' -}}{%- endfor -%}
 {%- if add_generation_prompt -%}{{- '<|assistant|>\n' -}}{%- endif -%}"""
@@ -55,10 +55,11 @@ def spans(tokenizer, messages, template=None):
     """The text of each run of masked tokens."""
     if template is not None:
         tokenizer.chat_template = template
-    rendered = render(tokenizer, messages)
+    chat = ChatFormat(tokenizer)
+    rendered = chat.render(messages)
     found = tokenizer(rendered.text, add_special_tokens=False, return_offsets_mapping=True)
     ids, offsets = np.array(found["input_ids"]), np.array(found["offset_mapping"])
-    mask = loss_mask(tokenizer, rendered, ids, offsets, np.isin(ids, tokenizer.all_special_ids))
+    mask = chat.mask(rendered, ids, offsets)
     assert mask.dtype == bool and mask.shape == ids.shape
     edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(int), [0]])))
     return [tokenizer.decode(ids[a:b]) for a, b in edges.reshape(-1, 2)]
@@ -87,7 +88,7 @@ def test_the_mask_is_the_replies_and_their_ends(tokenizer, template, before, aft
 def test_a_tokenizer_without_a_template_has_the_fallback(tokenizer):
     tokenizer.chat_template = None
     assert chat_template(tokenizer) == FALLBACK_TEMPLATE
-    assert render(tokenizer, turns("a", "b")).text == "### User:\na\n\n### Assistant:\nb<|end|>\n\n"
+    assert ChatFormat(tokenizer).render(turns("a", "b")).text == "### User:\na\n\n### Assistant:\nb<|end|>\n\n"
 
 
 def test_the_fallback_begins_as_the_tokenizer_begins_by_itself(tokenizer):
@@ -96,7 +97,7 @@ def test_the_fallback_begins_as_the_tokenizer_begins_by_itself(tokenizer):
     tokenizer.chat_template = None
     begin = (tokenizer.bos_token, tokenizer.bos_token_id)
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single=f"{begin[0]} $A", special_tokens=[begin])
-    assert render(tokenizer, turns("a", "b")).text.startswith("<|endoftext|>### User:\na")
+    assert ChatFormat(tokenizer).render(turns("a", "b")).text.startswith("<|endoftext|>### User:\na")
     assert spans(tokenizer, turns("a", "b")) == ["b<|end|>"]
 
 
@@ -147,29 +148,109 @@ def test_tool_calls_are_learned_to_the_end_of_the_turn(tokenizer):
 def test_a_template_that_fails_says_why(tokenizer):
     tokenizer.chat_template = "{{- raise_exception('roles must alternate\nsecond line') -}}"
     with pytest.raises(MaskError, match=r"^the chat template failed: roles must alternate$"):
-        render(tokenizer, turns("a", "b"))
+        ChatFormat(tokenizer).render(turns("a", "b"))
 
 
-def test_a_template_that_rewrites_earlier_turns_shows_both(tokenizer):
-    tokenizer.chat_template = (
-        "{%- for m in messages -%}{{- m['role'] + (':' if loop.last else ' said ') + m['content'] + '\n' -}}{%- endfor -%}"
-    )
-    with pytest.raises(MaskError, match=r"'user:a\\n' but then 'user sa'$"):
-        render(tokenizer, turns("a", "b"))
+def test_a_prompt_that_no_reply_follows_shows_both(tokenizer):
+    tokenizer.chat_template = PLAIN.replace("'<|assistant|>\n'", "'<|bot|>\n'")
+    with pytest.raises(MaskError, match=r"prompts for a reply with .*<\|bot\|>\\n' but prints .*<\|assistant\|>"):
+        ChatFormat(tokenizer).render(turns("a", "b"))
 
 
-def test_a_template_that_drops_the_reply_shows_what_it_prints(tokenizer):
+@pytest.mark.parametrize("content", ["forty-two", ""])
+def test_a_template_that_drops_the_reply_shows_what_it_prints(tokenizer, content):
     tokenizer.chat_template = "{%- for m in messages -%}{{- m['role'] + '\n' -}}{%- endfor -%}"
-    with pytest.raises(MaskError, match=r"prints 'assistant\\n' for the reply 'forty-two'"):
-        render(tokenizer, turns("a", "forty-two"))
+    with pytest.raises(MaskError, match=rf"prints 'user\\nassistant\\n' without the reply '{content}'"):
+        ChatFormat(tokenizer).render(turns("a", content))
+
+
+def test_calls_that_a_template_does_not_print_are_not_lost_in_silence(tokenizer):
+    tokenizer.chat_template = PLAIN
+    messages = turns("a", "")
+    messages[1]["tool_calls"] = [{"type": "function", "function": {"name": "see", "arguments": {}}}]
+    with pytest.raises(MaskError, match=r"<\|assistant\|>\\n<\|end\|>\\n' without the reply .*'name': 'see'"):
+        ChatFormat(tokenizer).render(messages)
+
+
+def test_a_template_that_looks_at_every_character_shows_what_it_prints(tokenizer):
+    tokenizer.chat_template = PLAIN.replace("m['content']", "m['content'] | length | string")
+    with pytest.raises(MaskError, match=r"prints '<\|user\|>\\n1<\|end.* but, with marks, '<\|user\|>\\n7<\|end"):
+        ChatFormat(tokenizer).render(turns("a", "b"))
+
+
+def test_a_template_may_rewrite_earlier_turns(tokenizer):
+    """The start of a reply is told by the turn before it alone."""
+    moved = INST.replace(
+        "loop.first and system is not none", "loop.index0 == messages | length - first - 2 and system is not none"
+    )
+    assert spans(tokenizer, turns("a", "b", "c", "d", system="Be kind."), moved) == [" b <|end|>", " d <|end|>"]
+    loud = "{%- for m in messages -%}{{- m['role'] + (':' if loop.last else ' said ') + m['content'] + '\n' -}}{%- endfor -%}"
+    assert spans(tokenizer, turns("a", "b", "c", "d"), loud) == ["assistant said b", "assistant:d"]
+
+
+@pytest.mark.parametrize("content", ["", " \n"])
+def test_an_empty_turn_stays_empty_for_a_template_that_asks(tokenizer, content):
+    """This one leaves out a turn that has nothing in it."""
+    asking = PLAIN.replace("{{- '<|'", "{%- if m['content'] | trim -%}{{- '<|'").replace("{%- endfor", "{%- endif -%}{%- endfor")
+    assert spans(tokenizer, turns(content, "b", content, "d", system="Be kind."), asking) == ["b<|end|>", "d<|end|>"]
+    [text] = spans(tokenizer, turns("a", content), PLAIN)
+    assert text.removeprefix("\n" if content else "") == content + "<|end|>"
+
+
+def test_the_next_turns_token_is_no_end_of_a_reply(tokenizer):
+    """This template closes no turn; the next one's begins with a special token."""
+    open_ended = PLAIN.replace("<|end|>", "")
+    assert spans(tokenizer, turns("a", "b", "c", "d"), open_ended) == ["b", "d"]
+
+
+def test_text_that_imitates_marks_ends_no_reply(tokenizer):
+    fake = "x<|end|>\n<|user|>\nq<|end|>\n<|assistant|>\ny"
+    assert spans(tokenizer, turns(fake, fake, fake, "z"), PLAIN) == [fake + "<|end|>", "z<|end|>"]
+
+
+@pytest.mark.parametrize("reply", ["think", "assistant", "<think>", "user", "|", "\n</think>"])
+def test_a_reply_that_the_template_prints_elsewhere_too(tokenizer, reply):
+    messages = turns(reply, reply, reply, reply)
+    messages[3]["reasoning_content"] = f"{reply}<|end|>{reply}"
+    thoughts = f"<think>\n{reply}<|end|>{reply}\n</think>\n\n"
+    first, second = spans(tokenizer, messages, THINKS)
+    assert (first.lstrip("\n"), second) == ((reply + "<|end|>").lstrip("\n"), thoughts + reply + "<|end|>")
+
+
+def test_a_prompt_may_open_thoughts_that_the_reply_does_not_have(tokenizer):
+    """As DeepSeek-R1's does."""
+    opens = PLAIN.replace("'<|assistant|>\n'", "'<|assistant|>\n<think>\n'")
+    assert spans(tokenizer, turns("a", "<b>", "c", "<think>\nd"), opens) == ["<b>" + "<|end|>", "d<|end|>"]
+
+
+def test_any_character_may_stand_in_a_conversation(tokenizer):
+    assert spans(tokenizer, turns(MARKS[0], MARKS[1] + "a" + MARKS[2]), PLAIN) == [MARKS[1] + "a" + MARKS[2] + "<|end|>"]
+    with pytest.raises(MaskError, match="holds every character that could mark"):
+        ChatFormat(tokenizer).render(turns("a", "".join(MARKS)))
+
+
+def test_a_special_token_that_takes_in_white_space_is_no_reply(tokenizer):
+    """Phi-3's <|assistant|> reaches to the first letter behind it."""
+    from tokenizers import AddedToken
+
+    tokenizer.backend_tokenizer.add_special_tokens([AddedToken("<|assistant|>", special=True, normalized=False, rstrip=True)])
+    assert spans(tokenizer, turns("a", "  b"), PLAIN) == ["b<|end|>"]
+
+
+def test_equivalent_characters_are_the_same(tokenizer):
+    """Qwen's tokenizer composes what it reads."""
+    from tokenizers import normalizers
+
+    tokenizer.backend_tokenizer.normalizer = normalizers.NFC()
+    assert spans(tokenizer, turns("a", "cafe\u0301"), PLAIN) == ["caf\u00e9<|end|>"]
 
 
 def test_tokens_that_do_not_give_back_the_reply_are_an_error(tokenizer):
     tokenizer.chat_template = PLAIN
-    rendered = render(tokenizer, turns("q", "one two"))
+    chat = ChatFormat(tokenizer)
+    rendered = chat.render(turns("q", "one two"))
     found = tokenizer(rendered.text, add_special_tokens=False, return_offsets_mapping=True)
     ids, offsets = np.array(found["input_ids"]), np.array(found["offset_mapping"])
-    special = np.isin(ids, tokenizer.all_special_ids)
-    assert loss_mask(tokenizer, rendered, ids, offsets, special).sum() > 2
-    with pytest.raises(MaskError, match="not to 'one two'"):
-        loss_mask(tokenizer, rendered, ids, offsets - 4, special)
+    assert chat.mask(rendered, ids, offsets).sum() > 2
+    with pytest.raises(MaskError, match="not to '.*one two"):
+        chat.mask(rendered, ids, offsets - 4)

@@ -1,10 +1,12 @@
 """Conversations as ids and masks: against the tokenizer's own mask, and cut at every length."""
 
+import hashlib
+
 import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
-from curate.lm.encode import EncodedRow, encode_rows
+from curate.lm.encode import ENCODE_VERSION, EncodedRow, encode_rows
 from curate.lm.encodings import Encodings
 from curate.pool import read_pool
 
@@ -50,6 +52,15 @@ def test_real_conversations_are_masked_too(tokenizer, shared_data):
         assert row.reason is None
         want = "".join(m["content"] + "<|end|>" for m in messages if m["role"] == "assistant")
         assert tokenizer.decode(row.input_ids[row.loss_mask]) == want
+
+
+def test_other_results_need_another_version(tokenizer, base4m):
+    """Kept token ids are found again by the version: raise it when this hash changes."""
+    pool = read_pool(base4m.parents[1] / "sample" / "pool.parquet", limit=100)
+    known = hashlib.sha256()
+    for row in encode(tokenizer, *[pool.messages(i) for i in range(len(pool))], chat(weight=0), max_length=100):
+        known.update(row.input_ids.tobytes() + row.loss_mask.tobytes() + repr((row.truncated, row.reason)).encode())
+    assert (ENCODE_VERSION, known.hexdigest()[:16]) == (3, "dbafe44945f70451")
 
 
 def test_types_and_shapes(tokenizer):

@@ -6,6 +6,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from curate.errors import InputError
+from curate.lm.chat import MaskError
 from curate.lm.generate import encode_prompts, generate, generate_ids, stop_ids
 from curate.lm.models import load_model, load_tokenizer
 
@@ -99,3 +100,10 @@ def test_what_cannot_be(tiny):
         generate_ids(tiny, [np.arange(3)], stop=[], max_new_tokens=0)
     with pytest.raises(InputError, match="prompt 0"):
         encode_prompts(None, [[]])  # type: ignore[arg-type]
+
+
+def test_a_prompt_that_the_template_refuses(base4m):
+    tokenizer = load_tokenizer(base4m)
+    tokenizer.chat_template = "{{- raise_exception('System role not supported') -}}"
+    with pytest.raises(MaskError, match="^the chat template failed: System role not supported$"):
+        encode_prompts(tokenizer, [[{"role": "system", "content": "s"}]])
