@@ -3,6 +3,7 @@
 Times are of this machine now. What is in the store already costs nothing.
 """
 
+import math
 import resource
 import sys
 import time
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from curate.budget import Limit
 from curate.engine import Engine
 from curate.lm.models import ModelSpec, forward_flops, parameter_count, resolve_device
 from curate.plan import Pass, Plan, base_model, fit_name, pass_name
@@ -134,8 +136,27 @@ def full_flops(model: ModelSpec, recipe: TrainConfig, tokens: int) -> float:
     return training_flops(0, size, tokens, gradient_checkpointing=again)
 
 
-def total_seconds(steps: Iterable[Step]) -> float:
-    return sum(step.seconds for step in steps)
+@dataclass(frozen=True)
+class Worth:
+    """FLOPs: of selecting, of one training on the selection, and of one on everything, by the same recipe."""
+
+    select: float
+    train: float
+    everything: float
+
+    @property
+    def trainings(self) -> int | None:
+        """How many trainings must use the selection before it has paid for itself; None when no number of them does."""
+        saved = self.everything - self.train
+        return max(1, math.ceil(self.select / saved)) if saved > 0 else None
+
+
+def worth(steps: Iterable[Step], engine: Engine, model: ModelSpec, rows: Rows, recipe: TrainConfig, limit: Limit) -> Worth:
+    """Whether selecting within a limit is cheaper than training on everything, for as many epochs as the recipe has."""
+    lengths = engine.encodings(model, rows).lengths
+    share = min(1.0, limit.capacity / float(limit.costs.sum()))
+    everything = full_flops(model, recipe, expected_tokens(recipe, lengths))
+    return Worth(sum(step.flops for step in steps), everything if recipe.epochs is None else share * everything, everything)
 
 
 def peak_memory(engine: Engine) -> int:

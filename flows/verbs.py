@@ -23,6 +23,12 @@ def score(engine: Options, arguments: Options) -> Any:
     return curate.score(engine=_engine(engine), **arguments)
 
 
+@flow(name="observe", flow_run_name="observe the pool", validate_parameters=False, persist_result=False)
+def observe(engine: Options, arguments: Options) -> Any:
+    """`curate.observe` with its jobs as tasks."""
+    return curate.observe(engine=_engine(engine), **arguments)
+
+
 @flow(name="select", flow_run_name="select from the pool", validate_parameters=False, persist_result=False)
 def select(engine: Options, arguments: Options) -> Any:
     """`curate.select` with its jobs as tasks; what was picked as an artifact."""
@@ -52,6 +58,7 @@ def run_recipe(engine: Options, arguments: Options) -> Any:
 
 FLOWS: dict[str, Callable[[Options, Options], Any]] = {
     "score": score,
+    "observe": observe,
     "select": select,
     "compare": compare,
     "run_recipe": run_recipe,

@@ -5,6 +5,7 @@ import typer
 from curate.cli.compare import compare
 from curate.cli.expand import expanded
 from curate.cli.look import inspect, methods
+from curate.cli.observe import observe
 from curate.cli.recipes import demo, run
 from curate.cli.score import score
 from curate.cli.select import select
@@ -18,5 +19,5 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _verb in (methods, inspect, score, select, train, evaluate, compare, run, demo):
+for _verb in (methods, inspect, observe, score, select, train, evaluate, compare, run, demo):
     app.command()(expanded(_verb))

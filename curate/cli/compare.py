@@ -10,7 +10,7 @@ from curate.cli.options import (
     EvalOptions,
     Methods,
     ModelOptions,
-    OutputOptions,
+    PlannedOutput,
     PoolOptions,
     ReferenceOptions,
     Seed,
@@ -22,7 +22,7 @@ from curate.cli.terminal import console, print_json, say_written
 
 def compare(
     pool: PoolOptions, methods: Methods, evals: EvalOptions, models: ModelOptions, others: ReferenceOptions,
-    training: TrainingOptions, engine: EngineOptions, output: OutputOptions,
+    training: TrainingOptions, engine: EngineOptions, output: PlannedOutput,
     budget: Annotated[str, Option("--budget", "-b", help="one or more, with commas: 5%,10%")] = "10%",
     seeds: Annotated[int, Option(min=1, help="how many; 3 at least, better 5")] = 3,
     tokens: Annotated[int | None, Option(min=1, help="processed tokens of each training")] = None,
@@ -47,10 +47,15 @@ def compare(
         from curate.truth import defects
 
         defects(read, truth)  # an absent column is said before anything runs
-    verdict = engine.run(
-        "compare", pool=read, methods=methods.split(","), budgets=budgets, evals=evals.tasks(), seeds=seeds, tokens=tokens,
-        epochs=epochs, **asdict(models), **asdict(others), full=full, margin=margin, recipe=recipe, seed=seed,
-    )  # fmt: skip
+    asked = {
+        "pool": read, "methods": methods.split(","), "budgets": budgets, "evals": evals.tasks(), "seeds": seeds, "tokens": tokens,
+        "epochs": epochs, **asdict(models), **asdict(others), "full": full, "margin": margin, "recipe": recipe, "seed": seed,
+    }  # fmt: skip
+    if output.plan:
+        from curate.report.plans import plan_compare
+
+        return output.show_plan(plan_compare(engine=engine.make(), **asked))
+    verdict = engine.run("compare", **asked)
     verdict.write(output.out, overwrite=output.overwrite)
     if output.as_json:
         judged = {"truth": judge_picks(verdict, read, truth).to_dicts()} if truth else {}

@@ -5,13 +5,14 @@ A group is a frozen dataclass, `panel` its heading in the help; its methods do w
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from typer import Argument, Option
 
+from curate.cli.terminal import console, print_json
 from curate.errors import InputError, first_fault
 
 Methods = Annotated[str, Option("--methods", "--method", "-m", help="names, with commas; name:key=value sets a setting")]
@@ -143,18 +144,25 @@ class EngineOptions:
         """What `curate.Engine` takes beside the store."""
         return {"device": self.device, "dtype": self.dtype, "max_length": self.max_length, "refit": self.refit}
 
+    def make(self) -> Any:
+        """A `curate.Engine` by these options."""
+        if self.threads:
+            os.environ["OMP_NUM_THREADS"] = str(self.threads)  # before torch is imported
+        import curate
+
+        return curate.Engine(store=curate.Store(self.store), **self.settings)
+
     def run(self, verb: str, **arguments: Any) -> Any:
         """Call a public function of the library with an engine made from the options, or the flow of that name."""
         if self.threads:
-            os.environ["OMP_NUM_THREADS"] = str(self.threads)  # before torch is imported
+            os.environ["OMP_NUM_THREADS"] = str(self.threads)
         if self.runner == "prefect":
             from flows import run_flow
 
             return run_flow(verb, {**self.settings, "store": None if self.store is None else str(self.store)}, arguments)
         import curate
 
-        engine = curate.Engine(store=curate.Store(self.store), **self.settings)
-        return getattr(curate, verb)(engine=engine, **arguments)
+        return getattr(curate, verb)(engine=self.make(), **arguments)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,6 +184,29 @@ class OutputOptions(ReportOptions):
         from curate.files import check_output
 
         check_output(self.out, overwrite=self.overwrite, keep=keep)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedOutput(OutputOptions):
+    """Results in a folder, or only what making them would take."""
+
+    out: Annotated[Path | None, Option("--out", "-o", help="output folder")] = None  # type: ignore[assignment]
+    plan: Annotated[bool, Option("--plan", help="print what would run, with tokens, memory and time, and stop")] = False
+
+    def check(self, *keep: str | Path | None) -> None:
+        if self.plan:
+            return
+        if self.out is None:
+            raise InputError("name a folder for the results with --out, or pass --plan")
+        super().check(*keep)
+
+    def show_plan(self, planned: Mapping[str, Any]) -> None:
+        """Print what `curate.report.plans` found."""
+        if self.as_json:
+            return print_json(planned)
+        from curate.report.plans import show_plan
+
+        show_plan(console(), planned)
 
 
 def key_values(given: Sequence[str] | None, option: str) -> dict[str, str]:

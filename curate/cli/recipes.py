@@ -8,7 +8,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from curate.cli.expand import Only
-from curate.cli.options import EngineOptions, OutputOptions
+from curate.cli.options import EngineOptions, OutputOptions, PlannedOutput
 from curate.cli.terminal import console, print_json, say_written
 
 
@@ -29,7 +29,7 @@ def run(
 
 
 @dataclass(frozen=True, kw_only=True)
-class DemoOutput(OutputOptions):
+class DemoOutput(PlannedOutput):
     out: Annotated[Path, Option("--out", "-o", help="output folder")] = Path("demo")
 
 
@@ -48,6 +48,11 @@ def demo(
     if engine.store is None and "CURATE_STORE" not in os.environ:
         engine = replace(engine, store=output.out / "store")
     asked, quiet = replace(engine, device="cpu"), output.as_json
+    if output.plan:
+        from curate.report.demo import demonstration
+        from curate.report.plans import plan_compare
+
+        return output.show_plan(plan_compare(engine=asked.make(), **demonstration(rows, tokens, seeds)))
     result = run_demo(console(stderr=quiet), asked.run, output.out, rows=rows, tokens=tokens, seeds=seeds, quiet=quiet)
     if quiet:
         print_json(result)

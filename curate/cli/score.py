@@ -7,7 +7,7 @@ from curate.cli.options import (
     EngineOptions,
     Methods,
     ModelOptions,
-    OutputOptions,
+    PlannedOutput,
     PoolOptions,
     ReferenceOptions,
     Seed,
@@ -19,7 +19,7 @@ from curate.cli.terminal import console, print_json
 
 def score(
     pool: PoolOptions, methods: Methods, models: Annotated[ModelOptions, Only("model")], others: ReferenceOptions,
-    training: TrainingOptions, engine: EngineOptions, output: OutputOptions, truth: Truth = None, seed: Seed = 0,
+    training: TrainingOptions, engine: EngineOptions, output: PlannedOutput, truth: Truth = None, seed: Seed = 0,
 ) -> None:  # fmt: skip
     """Score every row by one or more methods that share their passes: scores.parquet, a column per method."""
     from curate.report.scores import show_scores
@@ -30,6 +30,11 @@ def score(
     recipe, read = training.recipe(), pool.read()
     if truth:
         defects(read, truth)  # an absent column is said before anything runs
+    if output.plan:
+        from curate.report.plans import plan_scores
+
+        asked = {"model": models.model, "recipe": recipe, "seed": seed}
+        return output.show_plan(plan_scores(read, methods.split(","), engine=engine.make(), **asked))
     scores = engine.run(
         "score", pool=read, methods=methods.split(","), model=models.model, target=others.target, existing=others.existing,
         seed=seed, recipe=recipe,

@@ -9,7 +9,7 @@ from typer import Option
 from curate.cli.options import (
     EngineOptions,
     ModelOptions,
-    OutputOptions,
+    PlannedOutput,
     PoolOptions,
     ReferenceOptions,
     Seed,
@@ -22,13 +22,12 @@ from curate.errors import InputError
 
 def select(
     pool: PoolOptions, budget: Annotated[str, Option("--budget", "-b", help="1000, 10%, or 2M tokens")], models: ModelOptions,
-    others: ReferenceOptions, training: TrainingOptions, engine: EngineOptions, output: OutputOptions,
+    others: ReferenceOptions, training: TrainingOptions, engine: EngineOptions, output: PlannedOutput,
     method: Annotated[str, Option("--method", "-m", help="see `curate methods`")] = "lobass",
     settings: Annotated[list[str] | None, Option("--set", help="a setting of the method, key=value; repeat")] = None,
     fill: Annotated[str, Option(help="when too few rows have a score: none, random")] = "none",
     shape: Annotated[str, Option(help="of the exported data: original, messages")] = "original",
     seed: Seed = 0,
-    show_plan: Annotated[bool, Option("--plan", help="print what would run, and stop")] = False,
 ) -> None:  # fmt: skip
     """Pick a subset by a method, ready for any trainer.
 
@@ -42,16 +41,14 @@ def select(
     parsed, chosen = Budget.parse(budget, strict=True), make_method(method, key_values(settings, "--set"))
     if shape not in ("original", "messages"):
         raise InputError(f"shape {shape!r} is not one of original, messages")
-    if not show_plan:
-        output.check(*pool.pool, others.target, others.existing, engine.store)
+    output.check(*pool.pool, others.target, others.existing, engine.store)
     recipe, read = training.recipe(), pool.read()
-    if show_plan:
-        from curate.report.plans import plan_table
-        from curate.report.plans import show_plan as show
+    if output.plan:
+        from curate.report.plans import plan_scores
 
-        asked = {"model": models.scorer_model or models.model, "recipe": recipe, "seed": seed}
-        lines = plan_table(read, [chosen], options=engine.settings, store=engine.store, **asked)
-        return print_json({"plan": lines}) if output.as_json else show(console(), lines)
+        return output.show_plan(
+            plan_scores(read, [chosen], engine=engine.make(), budget=parsed, **asdict(models), recipe=recipe, seed=seed)
+        )
     selection = engine.run(
         "select", pool=read, method=chosen, budget=parsed, **asdict(models), **asdict(others), seed=seed, fill=fill,
         recipe=recipe, command=["curate", *sys.argv[1:]],

@@ -14,7 +14,7 @@ def console(stderr: bool = False) -> Any:
     return Console(stderr=stderr, soft_wrap=False)
 
 
-def say_written(out: Path) -> None:
+def say_written(out: Path | None) -> None:
     console().print(f"written {out}", highlight=False, markup=False)
 
 

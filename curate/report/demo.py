@@ -17,6 +17,19 @@ BUDGET = "10%"
 HELD_OUT = 400
 
 
+def demonstration(rows: int, tokens: int, seeds: int) -> dict[str, Any]:
+    """What is compared, as `curate.compare` takes it."""
+    return {
+        "pool": read_pool(sample("pool"), limit=rows),
+        "methods": METHODS,
+        "budgets": [BUDGET],
+        "evals": read_pool(sample("test"), limit=min(rows, HELD_OUT)),  # a small demonstration is small throughout
+        "seeds": seeds,
+        "tokens": tokens,
+        "recipe": TrainConfig(batch_tokens=512),
+    }
+
+
 def run_demo(
     console: Console, run: Callable[..., Any], out: Path, *, rows: int, tokens: int, seeds: int, quiet: bool
 ) -> dict[str, Any]:
@@ -26,26 +39,16 @@ def run_demo(
         if not quiet:
             console.print(text, highlight=False)
 
-    pool = read_pool(sample("pool"), limit=rows)
+    asked = demonstration(rows, tokens, seeds)
+    pool, held_out, recipe = asked["pool"], asked["evals"], asked["recipe"]
     spoiled = len(pool) - pool.column("planted").null_count
-    held_out = read_pool(sample("test"), limit=min(rows, HELD_OUT))  # a small demonstration is small throughout
     say(
         f"The sample pool: {len(pool):,} conversations, {spoiled / len(pool):.0%} of them spoiled on purpose.\n"
         f"Each method picks {BUDGET} without knowing which. A model of 4 million parameters is\n"
         f"fine-tuned on each pick and on random picks ({tokens:,} tokens, {seeds} seeds), then\n"
         f"evaluated on {len(held_out)} held-out conversations.\n"
     )
-    recipe = TrainConfig(batch_tokens=512)
-    verdict = run(
-        "compare",
-        pool=pool,
-        methods=METHODS,
-        budgets=[BUDGET],
-        evals=held_out,
-        seeds=seeds,
-        tokens=tokens,
-        recipe=recipe,
-    )
+    verdict = run("compare", **asked)
     verdict.write(out / "verdict", overwrite=True)
     scores = run("score", pool=pool, methods=["random", "longest", *METHODS], recipe=recipe)
     selection = run("select", pool=pool, method="lobass", budget=BUDGET, recipe=recipe)

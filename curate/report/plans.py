@@ -2,31 +2,49 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from curate.budget import Budget
+from curate.comparison.estimate import estimate_compare
 from curate.comparison.verdict import duration
 from curate.engine import Engine
-from curate.estimate import Calibration, Step, estimate
+from curate.estimate import Calibration, Step, estimate, worth
 from curate.method import Method
+from curate.observation import ask
+from curate.plan import merge
 from curate.pool import Pool
 from curate.report.table import show_table
-from curate.selection import plan
-from curate.store import Store
+from curate.selection import as_model, plan
+from curate.training.config import TrainConfig
 
 
-def plan_table(
-    pool: Pool, methods: Sequence[Method], *, options: Mapping[str, Any], store: Path | None, **asked: Any
-) -> list[dict[str, Any]]:
-    """The fits and passes of the first round: name, rows to compute, tokens, FLOPs, seconds, memory (0 when nothing runs).
+def plan_scores(
+    pool: Pool, methods: Sequence[str | Method], *, engine: Engine, budget: Budget | None = None, model: Any = None,
+    scorer_model: Any = None, recipe: TrainConfig | None = None, seed: int = 0,
+) -> dict[str, Any]:  # fmt: skip
+    """What scoring would run in its first round: `plan`, its lines; with a budget also `worth`, in FLOPs."""
+    found, prepared = plan(pool, methods, engine=engine, model=scorer_model or model, recipe=recipe, seed=seed)
+    steps = estimate(found, Calibration(engine))
+    planned: dict[str, Any] = {"plan": as_lines(steps)}
+    if budget is not None:
+        trained, limit = as_model(model), budget.limit(prepared.table["tokens"].to_numpy())
+        _, rows, _ = engine.add("pool", prepared.pool, trained)
+        pays = worth(steps, engine, trained, rows, recipe or TrainConfig(), limit)
+        planned["worth"] = {**asdict(pays), "trainings": pays.trainings}
+    return planned
 
-    options: of the engine. asked: model, recipe and seed, as `curate.selection.plan` has them. See `curate.estimate`.
-    """
-    engine = Engine(store=Store(store), **options)
-    found, _ = plan(pool, methods, engine=engine, **asked)
-    return as_lines(estimate(found, Calibration(engine)))
+
+def plan_observation(pool: Pool, observables: Sequence[str], *, engine: Engine, **asked: Any) -> dict[str, Any]:
+    """What `curate.observe` would run."""
+    _, requests = ask(pool, observables, engine, **asked)
+    return {"plan": as_lines(estimate(merge(requests), Calibration(engine)))}
+
+
+def plan_compare(**asked: Any) -> dict[str, Any]:
+    """What `curate.compare` would run, at most."""
+    return {"plan": as_lines(estimate_compare(**asked))}
 
 
 def as_lines(steps: Sequence[Step]) -> list[dict[str, Any]]:
@@ -34,8 +52,9 @@ def as_lines(steps: Sequence[Step]) -> list[dict[str, Any]]:
     return [{**asdict(step), "seconds": round(step.seconds, 1)} for step in steps]
 
 
-def show_plan(console: Console, lines: Sequence[Mapping[str, Any]]) -> None:
+def show_plan(console: Console, planned: Mapping[str, Any]) -> None:
     """The plan on a terminal."""
+    lines = planned["plan"]
     if not lines:
         console.print("nothing runs but the tokenizer")
         return
@@ -45,6 +64,20 @@ def show_plan(console: Console, lines: Sequence[Mapping[str, Any]]) -> None:
     memory = max(line["memory"] for line in lines)
     needs = f", {_gigabytes(memory)} of memory" if memory else ""
     console.print(f"about {duration(sum(line['seconds'] for line in lines))} in all{needs}", highlight=False)
+    if "worth" in planned:
+        console.print(_worth(planned["worth"]), highlight=False)
+
+
+def _worth(pays: Mapping[str, Any]) -> str:
+    text = (
+        f"selecting takes {pays['select']:.1e} FLOPs, training on the selection {pays['train']:.1e}, on everything "
+        f"{pays['everything']:.1e}: "
+    )
+    if pays["trainings"] is None:
+        return text + "training on everything is as cheap"
+    if pays["trainings"] == 1:
+        return text + "the selection pays with its first training"
+    return text + f"training on everything is cheaper, unless the selection serves {pays['trainings']:,} trainings"
 
 
 def _cells(line: Mapping[str, Any]) -> list[str]:

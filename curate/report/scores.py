@@ -1,12 +1,15 @@
-"""Scores as a person reads them: their spread, what they share with length, and how planted truth judges them."""
+"""Scores and observables as a person reads them: their spread, what they share with length, how planted truth judges them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
 from rich.console import Console
+from rich.table import Table
 from scipy.stats import spearmanr
 
+from curate.observation import Observed
 from curate.report.table import show_table
 from curate.report.truth import show_auroc
 from curate.selection import Scores
@@ -14,17 +17,36 @@ from curate.selection import Scores
 
 def show_scores(console: Console, scores: Scores, judged: pl.DataFrame | None, out: str) -> None:
     """Quantiles of each score, its rank correlation with the reply's length, and the planted-truth table."""
-    length = scores.frame["response_tokens"].to_numpy()
-    rows: list[list[Any]] = []
-    for name in scores.methods:
-        values = scores.frame[name].to_numpy().astype(np.float64)
-        there = ~np.isnan(values)
-        quantiles = np.quantile(values[there], [0.05, 0.5, 0.95]) if there.any() else [np.nan] * 3
-        varies = there.sum() > 1 and np.ptp(values[there]) > 0
-        rho = spearmanr(values[there], length[there]).statistic if varies else np.nan
-        rows.append([name, f"{int(there.sum()):,}", f"{int((~there).sum()):,}", *(f"{q:.4g}" for q in quantiles), f"{rho:+.2f}"])
-    columns = ("method", "scored", "null", "5%", "median", "95%", "with length")
-    console.print(show_table("", columns, rows, right=columns[1:]))
+    console.print(_spread("method", "scored", scores.frame, scores.methods))
     if judged is not None:
         console.print(show_auroc(judged))
     console.print(f"written {out}", highlight=False)
+
+
+def show_observed(observed: Observed) -> Table:
+    """The same of observables; of lists and vectors how long they are."""
+    known = ("row_id", "source", "tokens", "response_tokens")
+    names = [name for name in observed.frame.columns if name not in known and not name.endswith("_null")]
+    return _spread("observable", "rows", observed.frame, names)
+
+
+def _spread(what: str, there: str, frame: pl.DataFrame, names: Sequence[str]) -> Table:
+    length = frame["response_tokens"].to_numpy()
+    rows: list[list[Any]] = []
+    for name in names:
+        column = frame[name]
+        counts = [name, f"{len(column) - column.null_count():,}", f"{column.null_count():,}"]
+        if not column.dtype.is_numeric():
+            width = getattr(column.dtype, "size", None)
+            rows.append([*counts, *[""] * 4, f"{width:,} numbers a row" if width else "a number a token"])
+            continue
+        values = column.to_numpy().astype(np.float64)
+        here = ~np.isnan(values)
+        quantiles = np.quantile(values[here], [0.05, 0.5, 0.95]) if here.any() else [np.nan] * 3
+        varies = here.sum() > 1 and np.ptp(values[here]) > 0
+        rho = spearmanr(values[here], length[here]).statistic if varies else np.nan
+        rows.append([*counts, *(f"{q:.4g}" for q in quantiles), f"{rho:+.2f}", ""])
+    columns = [what, there, "null", "5%", "median", "95%", "with length", ""]
+    if not any(row[-1] for row in rows):
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
+    return show_table("", columns, rows, right=columns[1:7])

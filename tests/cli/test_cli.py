@@ -1,6 +1,7 @@
 """The command line: what it prints, what it writes, and how it refuses."""
 
 import json
+import os
 import sys
 
 import polars as pl
@@ -395,20 +396,43 @@ def test_the_seed_decides_what_random_picks(run, messy, tmp_path):
     assert picked(1, "b") == first and set(picked(2, "c")) != set(first)
 
 
-def test_plan_writes_nothing(run, messy, tmp_path):
-    base = ["select", messy, "-m", "lobass", "-b", "10%", "--store", "store", "--out", "out", "--plan"]
-    code, out, err = run(*base, "--json")
-    plan = json.loads(out)["plan"]
-    assert (code, err) == (0, "") and not (tmp_path / "out").exists()
-    assert len(plan) == 3 and all(step["rows"] == 58 and step["tokens"] > 0 and step["flops"] > 0 for step in plan)
-    assert plan[0]["name"].startswith("fit base-4m on 58 rows")
-    assert not list((tmp_path / "store").glob("fits/*"))
-    code, out, _ = run(*base)
-    assert code == 0 and "fit base-4m on 58 rows" in out and "in all" in out
+def test_plan_writes_nothing(run, messy, tmp_path, tiny):
+    base = ["--model", tiny, "--store", "store", "--plan", "--json"]
     # A full output folder does not matter to a plan.
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("1")
-    assert run(*base)[0] == 0
+    code, out, err = run("select", messy, "-m", "lobass", "-b", "10%", "--out", "out", *base)
+    planned = json.loads(out)
+    assert (code, err) == (0, "") and os.listdir("out") == ["mine"]
+    assert [step["name"].split(" on ")[0] for step in planned["plan"]] == [
+        "fit tiny", "mean_loss of 58 rows of pool by tiny", "mean_loss of 58 rows of pool by the fit tiny",
+    ]  # fmt: skip
+    assert all(step["rows"] == 58 and step["tokens"] > 0 and step["flops"] > 0 for step in planned["plan"])
+    assert planned["worth"]["trainings"] == 3 and not list((tmp_path / "store").glob("fits/*"))
+    [scored] = json.loads(run("score", messy, "-m", "perplexity", *base)[1])["plan"]
+    [observed] = json.loads(run("observe", messy, "--observables", "el2n,hidden_mean", "--view", "response", *base)[1])["plan"]
+    assert scored["tokens"] > observed["tokens"] and observed["name"].startswith(
+        "el2n, hidden_mean of 58 rows of pool, response by tiny"
+    )
+    assert not (tmp_path / "store" / "arms").exists()
+
+
+def test_a_folder_is_asked_for_unless_a_plan_is(run, small_pool):
+    for command in (["select", small_pool, "-b", "5"], ["score", small_pool, "-m", "longest"], ["observe", small_pool]):
+        refused(run(*command), "name a folder for the results with --out, or pass --plan")
+
+
+def test_observe(run, messy, tmp_path, tiny):
+    base = ["observe", messy, "--model", tiny, "--store", "store", "--out", "out"]
+    code, out, _ = run(*base, "--observables", "mean_loss,token_margins,hidden_last", "--json")
+    columns = ["row_id", "source", "tokens", "response_tokens", "mean_loss", "token_margins", "hidden_last"]
+    assert code == 0 and json.loads(out) == {"rows": 58, "columns": columns, "out": "out"}
+    frame = pl.read_parquet(tmp_path / "out" / "observed.parquet")
+    assert frame.columns == columns and len(lines(tmp_path / "out" / "rejected.jsonl")) == 1
+    code, out, _ = run(*base, "--observables", "mean_loss,token_margins,hidden_last", "--overwrite")
+    assert code == 0 and "a number a token" in out and "32 numbers a row" in out
+    refused(run(*base, "--observables", "loss", "--overwrite"), "observable loss: there are mean_loss")
+    refused(run(*base, "--view", "reply", "--overwrite"), "view 'reply' is not one of conversation, response")
 
 
 def test_overwrite_replaces_the_folder(run, messy, tmp_path):

@@ -3,22 +3,22 @@
 import io
 import json
 
-import numpy as np
 import polars as pl
 import pytest
 from rich.console import Console
 from rich.text import Text
 
 import curate
+from curate.budget import Budget
 from curate.comparison.verdict import Verdict
 from curate.errors import InputError
 from curate.report.inspection import inspect_pool, show_inspection
-from curate.report.plans import plan_table, show_plan
+from curate.report.plans import plan_scores, show_plan
 from curate.report.scores import show_scores
 from curate.report.table import show_table
 from curate.report.terminal import show_frame, show_selection, show_verdict
 from curate.report.truth import judge, judge_picks, show_auroc, show_picks_truth
-from curate.selection import as_method, as_pool
+from curate.selection import as_pool
 
 
 @pytest.fixture
@@ -182,27 +182,42 @@ def test_an_inspection(show, make_pool, tiny, tmp_path):
 
 @pytest.fixture
 def plan(small_pool, tiny, tmp_path):
-    def make(method):
-        pool, options = as_pool(small_pool), {"device": "cpu"}
-        return plan_table(pool, [as_method(method)], model=str(tiny), options=options, store=tmp_path / "store", seed=0)
+    def make(method, **asked):
+        engine = curate.Engine(store=curate.Store(tmp_path / "store"), device="cpu")
+        return plan_scores(as_pool(small_pool), [method], engine=engine, model=str(tiny), **asked)
 
     return make
 
 
-def test_a_plan_counts_what_is_missing(show, engine, plan, small_pool, tiny):
+def test_a_plan_counts_what_is_missing(show, plan, small_pool, tiny, tmp_path):
     before = plan("lobass")
-    assert [line["rows"] for line in before] == [24, 24, 24]
-    assert all(line["tokens"] > 0 and line["flops"] > 0 for line in before)
-    assert np.isfinite([line["seconds"] for line in before]).all() and json.dumps(before)
-    tokens = curate.score(small_pool, "random", model=tiny).frame["tokens"].sum()
-    assert [line["tokens"] for line in before] == [tokens] * 3
+    assert [line["rows"] for line in before["plan"]] == [24, 24, 24] and json.dumps(before)
+    text = "\n".join(show(lambda console: show_plan(console, before)))
+    assert "fit tiny on 24 rows of pool" in text and "GB" in text and "in all" in text
 
-    curate.score(small_pool, "lobass", model=tiny, engine=engine)
+    curate.score(small_pool, "lobass", model=tiny, engine=curate.Engine(store=curate.Store(tmp_path / "store")))
     after = plan("lobass")
-    assert [(line["rows"], line["tokens"], line["seconds"]) for line in after] == [(0, 0, 0.0)] * 3
+    assert [(line["rows"], line["tokens"], line["seconds"]) for line in after["plan"]] == [(0, 0, 0.0)] * 3
     assert "\n".join(show(lambda console: show_plan(console, after))).count("in the store") == 3
 
 
+@pytest.mark.parametrize(
+    ("method", "budget", "says"),
+    [
+        ("lobass", "10%", "training on everything is cheaper, unless the selection serves 3 trainings"),
+        ("perplexity", "10%", "the selection pays with its first training"),
+        ("perplexity", "100%", "training on everything is as cheap"),
+    ],
+)
+def test_a_plan_says_when_training_on_everything_is_cheaper(show, plan, method, budget, says):
+    """A forward pass is 2 FLOPs a parameter and token, LoRA 4: lobass takes 4 + 2 + 2 to save 0.9 x 4, perplexity 2."""
+    planned = plan(method, budget=Budget.parse(budget))
+    work = {"lobass": 8, "perplexity": 2}[method]
+    assert planned["worth"]["select"] == pytest.approx(work / 4 * planned["worth"]["everything"])
+    assert says in " ".join("\n".join(show(lambda console: show_plan(console, planned))).split())
+
+
 def test_nothing_runs(show, plan):
-    assert plan("longest") == []
-    assert "nothing runs" in "\n".join(show(lambda console: show_plan(console, [])))
+    nothing = plan("longest")
+    assert nothing == {"plan": []}
+    assert "nothing runs" in "\n".join(show(lambda console: show_plan(console, nothing)))

@@ -1,0 +1,40 @@
+"""`curate observe`."""
+
+from typing import Annotated
+
+from typer import Option
+
+from curate.cli.expand import Only
+from curate.cli.options import EngineOptions, ModelOptions, PlannedOutput, PoolOptions
+from curate.cli.terminal import console, print_json, say_written
+
+
+def observe(
+    pool: PoolOptions, models: Annotated[ModelOptions, Only("model")],
+    engine: Annotated[EngineOptions, Only("store", "device", "dtype", "threads", "max_length", "runner")], output: PlannedOutput,
+    observables: Annotated[str, Option("--observables", help="names, with commas")] = "mean_loss,entropy,margin,el2n",
+    view: Annotated[
+        str, Option(help="what the model sees: conversation, response, response_without_start, instruction")
+    ] = "conversation",
+    example: Annotated[str | None, Option(help="instead: one conversation, which the model sees before each row")] = None,
+) -> None:  # fmt: skip
+    """Record what a model's forward pass tells of every row: losses, entropy, margin, EL2N, hidden states.
+
+    Example: curate observe pool.jsonl --observables token_logprobs,hidden_mean --out observed/
+    """
+    output.check(*pool.pool, example, engine.store)
+    asked = {"view": view, "example": example, "model": models.model}
+    names = observables.split(",")
+    read = pool.read()
+    if output.plan:
+        from curate.report.plans import plan_observation
+
+        return output.show_plan(plan_observation(read, names, engine=engine.make(), **asked))
+    found = engine.run("observe", pool=read, observables=names, **asked)
+    found.write(output.out, overwrite=output.overwrite)
+    if output.as_json:
+        return print_json({"rows": len(found.frame), "columns": found.frame.columns, "out": str(output.out)})
+    from curate.report.scores import show_observed
+
+    console().print(show_observed(found))
+    say_written(output.out)
