@@ -298,7 +298,7 @@ def shards(store):
     for path in store.root.glob("rows/*/part-*"):
         with pa.memory_map(str(path)) as source:
             table = pa.ipc.open_file(source).read_all()
-        found[path.parent.name, path.name] = table.replace_schema_metadata().to_pylist()
+        found[path.parent.name, path.name.split("-")[1]] = table.replace_schema_metadata().to_pylist()
     return found
 
 

@@ -1,7 +1,7 @@
 """The folder of artifacts: finding, making and using them."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 
 from curate.errors import InputError
-from curate.files import atomic_file, atomic_folder
-from curate.store.checks import Damaged, address, canonical, check_folder, seal_folder, sealed, unseal
+from curate.files import atomic_file, atomic_folder, is_temporary
+from curate.store.checks import Damaged, address, canonical, check_folder, read_spec, seal_folder, sealed, unseal
 from curate.store.rows import RowArtifact, Shard
 
 STORE_VERSION = 2  # raise it when the files of a store are laid out in another way
@@ -65,14 +65,15 @@ class Store:
         return folder
 
     def has(self, kind: str, spec: Mapping[str, Any]) -> bool:
-        """Whether the artifact is there. Raises Damaged when it is, but not as it was written."""
-        folder = self.root / kind / address(spec)
-        if not folder.is_dir():
-            return False
-        if folder not in self._checked:
-            check_folder(folder, largest=CHECKED_ON_USE)
-            self._checked.add(folder)
-        return True
+        """Whether the artifact of this spec is there."""
+        return (self.root / kind / address(spec)).is_dir()
+
+    def specs(self, kind: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+        """The folder and the spec of every artifact of a kind. Raises Damaged for a spec that has changed."""
+        for folder in sorted((self.root / kind).glob("*")):
+            with suppress(FileNotFoundError):  # removed meanwhile
+                if not is_temporary(folder):
+                    yield folder, read_spec(folder)
 
     def make(self, kind: str, spec: Mapping[str, Any], build: Callable[[Path], None]) -> Path:
         """The folder of a fitted artifact; `build(temporary folder)` fills it when it is not there yet."""
@@ -87,7 +88,13 @@ class Store:
     # What a run used --------------------------------------------------------------------------------------------------
 
     def use(self, folder: Path) -> None:
-        """Take down that an artifact was used: for the manifest, and as its time of last use."""
+        """Take down that an artifact was used: for the manifest, and as its time of last use.
+
+        Raises Damaged when it is a fit or an arm that is not as it was written.
+        """
+        if folder.parent.name != "rows" and folder not in self._checked and folder.is_dir():
+            check_folder(folder, largest=CHECKED_ON_USE)
+            self._checked.add(folder)
         self._used.add(f"{folder.parent.name}/{folder.name}")
         with suppress(OSError):
             os.utime(folder)
@@ -112,7 +119,7 @@ class Store:
         kept = self.hash_cache()
         for key, value in cache.items():
             if kept.get(key) != value and _is_current(key):
-                with suppress(PermissionError), atomic_file(self._hash_file(key)) as path:
+                with suppress(OSError), atomic_file(self._hash_file(key)) as path:
                     path.write_text(sealed({"file": key, "hash": value}))
 
     def _hash_file(self, key: str) -> Path:
