@@ -1,6 +1,7 @@
 """Writing files so that a half-written one is never seen under its final name."""
 
 import contextlib
+import errno
 import os
 import platform
 import re
@@ -15,6 +16,7 @@ from curate.errors import InputError
 
 MARKER = ".curate"  # in every output folder: only what carries it is ever replaced
 LEFT_OVER = 3600.0  # seconds after which a temporary file without its process is nobody's
+_WRITING = {errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC, errno.EPERM, errno.EROFS}
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-[0-9a-f]{8}\.tmp")
 
 
@@ -75,13 +77,19 @@ def _sync(path: Path) -> None:
 
 @contextlib.contextmanager
 def _named(final: Path) -> Iterator[None]:
-    """An error of the file system names the file that was meant, not the temporary one or none at all."""
+    """An error in writing names the file that was meant, not the temporary one or none at all."""
     try:
         yield
     except OSError as error:
-        if error.filename is None or is_temporary(Path(os.fsdecode(error.filename))):
-            error.filename, error.filename2 = str(final), None
+        if error.errno in _WRITING:
+            given = isinstance(error.filename, (str, bytes))
+            error.filename, error.filename2 = str(final_path(Path(os.fsdecode(error.filename)) if given else final)), None
         raise
+    except Exception as error:  # polars and safetensors tell what the system said in their own words
+        said = re.search(r"\(os error (\d+)\)", str(error))
+        if said is None or int(said[1]) not in _WRITING:
+            raise
+        raise OSError(int(said[1]), os.strerror(int(said[1])), str(final_path(final))) from error
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """The folder of artifacts: finding, making and using them."""
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from curate.errors import InputError
-from curate.files import atomic_file, atomic_folder, is_temporary
+from curate.files import atomic_file, atomic_folder
 from curate.store.checks import Damaged, address, canonical, check_folder, read_spec, seal_folder, sealed, unseal
 from curate.store.rows import RowArtifact, Shard
 
@@ -70,10 +71,13 @@ class Store:
 
     def specs(self, kind: str) -> Iterator[tuple[Path, dict[str, Any]]]:
         """The folder and the spec of every artifact of a kind. Raises Damaged for a spec that has changed."""
-        for folder in sorted((self.root / kind).glob("*")):
+        for folder in self.folders(kind):
             with suppress(FileNotFoundError):  # removed meanwhile
-                if not is_temporary(folder):
-                    yield folder, read_spec(folder)
+                yield folder, read_spec(folder)
+
+    def folders(self, kind: str) -> list[Path]:
+        """The folders of a kind whose names are addresses: neither what is being written nor what is not ours."""
+        return sorted(path for path in (self.root / kind).glob("*") if re.fullmatch("[0-9a-f]{24}", path.name))
 
     def make(self, kind: str, spec: Mapping[str, Any], build: Callable[[Path], None]) -> Path:
         """The folder of a fitted artifact; `build(temporary folder)` fills it when it is not there yet."""

@@ -41,7 +41,7 @@ def artifacts(store: Store) -> list[Artifact]:
     """All artifacts, by kind and address."""
     found = []
     for kind in KINDS:
-        for folder in sorted(path for path in (store.root / kind).glob("*") if path.is_dir() and not is_temporary(path)):
+        for folder in store.folders(kind):
             spec = None
             with suppress(Damaged, OSError):
                 spec = read_spec(folder)
