@@ -9,50 +9,58 @@ of them, reading a thousand, and what they took. `first` is a fresh process, `ag
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
 
-from curate.store import Store
+from curate.store import RowArtifact, Store
 
 TOKENS = 20  # of a row; token ids are the largest thing in a store
-
-
-def timed(name: str, work: Callable[[], object]) -> None:
-    start = time.perf_counter()
-    work()
-    print(f"  {name:34} {time.perf_counter() - start:8.2f} s", flush=True)
 
 
 def main(rows: int, shards: int) -> None:
     rng = np.random.default_rng(0)
     ids = [f"{high:016x}{low:016x}" for high, low in rng.integers(0, 1 << 62, (rows, 2)).tolist()]
+    shuffled = [ids[i] for i in rng.permutation(rows)]
     parts = np.array_split(np.arange(rows), shards)
     print(f"{rows:,} rows in {shards:,} shards")
     with tempfile.TemporaryDirectory() as root:
-        kinds: dict[str, pa.DataType] = {"numbers": pa.float64(), "token ids": pa.list_(pa.int32())}
-        for kind, type in kinds.items():
-            artifact = Store(root).rows({"kind": kind}, type)
+        write("numbers", Store(root).rows({"kind": "numbers"}, pa.float64()), lambda n: pa.array(rng.random(n)), ids, parts)
+        read(Store(root).rows({"kind": "numbers"}, pa.float64()), shuffled)
+        type = pa.list_(pa.int32())
+        write("token ids", Store(root).rows({"kind": "tokens"}, type), lambda n: token_ids(rng, n), ids, parts)
+        read(Store(root).rows({"kind": "tokens"}, type), shuffled)
 
-            def value(count: int, type: pa.DataType = type) -> pa.Array:
-                if type == pa.float64():
-                    return pa.array(rng.random(count))
-                return pa.ListArray.from_arrays(np.arange(count + 1) * TOKENS, rng.integers(0, 9, count * TOKENS, np.int32))
 
-            def write(artifact=artifact, value=value) -> None:  # type: ignore[no-untyped-def]
-                for part in parts:
-                    artifact.put([ids[i] for i in part], value(len(part)), [None] * len(part), 0.1)
+def token_ids(rng: np.random.Generator, rows: int) -> pa.Array:
+    return pa.ListArray.from_arrays(np.arange(rows + 1) * TOKENS, rng.integers(0, 9, rows * TOKENS, np.int32))
 
-            print(kind)
-            timed("write", write)
-            fresh = Store(root).rows({"kind": kind}, type)
-            shuffled = [ids[i] for i in rng.permutation(rows)]
-            timed("missing rows, first", lambda fresh=fresh: fresh.positions(shuffled))  # type: ignore[misc]
-            timed("missing rows, again", lambda fresh=fresh: fresh.positions(shuffled))  # type: ignore[misc]
-            timed("all rows", lambda fresh=fresh: fresh.get(shuffled))  # type: ignore[misc]
-            timed("a thousand rows", lambda fresh=fresh: fresh.get(shuffled[:1000]))  # type: ignore[misc]
-            timed("seconds they took", lambda fresh=fresh: fresh.seconds())  # type: ignore[misc]
+
+def write(
+    name: str, artifact: RowArtifact, make: Callable[[int], pa.Array], ids: Sequence[str], parts: Sequence[np.ndarray]
+) -> None:
+    print(name)
+
+    def put() -> None:
+        for part in parts:
+            artifact.put([ids[i] for i in part], make(len(part)), [None] * len(part), 0.1)
+
+    timed("write", put)
+
+
+def read(artifact: RowArtifact, ids: Sequence[str]) -> None:
+    timed("which rows are missing, first", lambda: artifact.positions(ids))
+    timed("which rows are missing, again", lambda: artifact.positions(ids))
+    timed("all rows", lambda: artifact.get(ids))
+    timed("a thousand rows", lambda: artifact.get(ids[:1000]))
+    timed("the seconds that they took", artifact.seconds)
+
+
+def timed(name: str, work: Callable[[], object]) -> None:
+    start, cpu = time.perf_counter(), time.process_time()
+    work()
+    print(f"  {name:32} {time.perf_counter() - start:8.2f} s, {time.process_time() - cpu:8.2f} s of CPU", flush=True)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,10 @@ def usage(store: Store) -> dict[str, dict[str, int]]:
             found = kinds.setdefault(kind, {"artifacts": 0, "bytes": 0})
             found["artifacts"] += 1
             found["bytes"] += item.bytes
-    return {**{kind: found for kind, found in kinds.items() if kind != "all"}, "all": kinds.get("all", {"artifacts": 0, "bytes": 0})}
+    return {
+        **{kind: found for kind, found in kinds.items() if kind != "all"},
+        "all": kinds.get("all", {"artifacts": 0, "bytes": 0}),
+    }
 
 
 def show_listing(console: Console, found: Sequence[Mapping[str, Any]]) -> None:

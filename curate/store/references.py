@@ -66,5 +66,3 @@ def _read(path: Path, kept: Mapping[str, Any]) -> Mapping[str, Any] | None:
     except (KeyError, TypeError, IndexError):
         return None
     return manifest if isinstance(listed, list) else None
-
-

@@ -77,7 +77,7 @@ class RowArtifact:
         columns = [pa.array(row_ids, pa.string()), pa.array(values, self.type), pa.array(reasons, pa.string())]
         table = pa.table(columns, schema=self.schema.with_metadata({"seconds": repr(float(seconds))}))
         rows = hash_ids(row_ids)[:16]
-        if any(name.startswith(f"part-{rows}-") for name in shard_files(self.folder)):
+        if shard_files(self.folder, f"part-{rows}-"):
             return
         sink = pa.BufferOutputStream()
         with pa.ipc.new_file(sink, table.schema) as writer:
@@ -117,10 +117,10 @@ class RowArtifact:
         return pa.concat_tables([self.schema.empty_table(), *(part.replace_schema_metadata() for part in parts)])
 
 
-def shard_files(folder: Path) -> list[str]:
+def shard_files(folder: Path, prefix: str = "part-") -> list[str]:
     """The names of the shards in a row-wise artifact."""
     try:
-        return [name for name in os.listdir(folder) if name.startswith("part-") and name.endswith(".arrow")]
+        return [name for name in os.listdir(folder) if name.startswith(prefix)]
     except FileNotFoundError:
         return []
 

@@ -105,7 +105,10 @@ class Store:
 
     def provenance(self) -> dict[str, Any]:
         """What a manifest says of the store: its folder, and the artifacts used since it was opened."""
-        return {"folder": str(self.root.resolve()), "artifacts": sorted(name for name in self._used if (self.root / name).is_dir())}
+        return {
+            "folder": str(self.root.resolve()),
+            "artifacts": sorted(name for name in self._used if (self.root / name).is_dir()),
+        }
 
     # Content hashes of model files ------------------------------------------------------------------------------------
 

@@ -132,7 +132,9 @@ def test_killed_at_random_moments(score, make_pool, tmp_path):
     assert last.wait()[0] == 0 and kills
     assert scores(tmp_path, "scores").equals(want)
     assert forwarded + sum(last.forwarded) <= 160 + kills * max(rows)
-    assert [name.split("-")[1] for name in shards(tmp_path / "store")] == [name.split("-")[1] for name in shards(tmp_path / "calm")]
+    assert [name.split("-")[1] for name in shards(tmp_path / "store")] == [
+        name.split("-")[1] for name in shards(tmp_path / "calm")
+    ]
 
 
 # Two at once ----------------------------------------------------------------------------------------------------------

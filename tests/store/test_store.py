@@ -163,7 +163,7 @@ def test_the_same_rows_written_at_once_by_two_count_once(store, monkeypatch):
     artifact = store.rows(SPEC, pa.float64())
     put(artifact, {"a": 1.0, "b": 2.0}, seconds=1.0)
     with monkeypatch.context() as patch:
-        patch.setattr("curate.store.rows.shard_files", lambda folder: [])  # the other had not yet written when we looked
+        patch.setattr("curate.store.rows.shard_files", lambda *given: [])  # the other had not yet written when we looked
         put(artifact, {"a": 1.0, "b": 2.0}, seconds=2.0)
     assert len(list(artifact.folder.glob("part-*"))) == 2
     assert artifact.table().num_rows == 2 and artifact.seconds() in (1.0, 2.0)
@@ -179,7 +179,9 @@ def test_reading_is_what_a_dict_would_give(tmp_path_factory, data):
         rows = data.draw(st.lists(names, unique=True, max_size=6))
         put(artifact, {row: float(row[1:]) for row in rows})
         asked = data.draw(st.lists(names, max_size=8))
-        there = {name for path in artifact.folder.glob("part-*") for name in pa.ipc.open_file(path).read_all()["row_id"].to_pylist()}
+        there = {
+            name for path in artifact.folder.glob("part-*") for name in pa.ipc.open_file(path).read_all()["row_id"].to_pylist()
+        }
         assert [where >= 0 for where in artifact.positions(asked)] == [name in there for name in asked]
         wanted = [name for name in asked if name in there]
         found = artifact.get(wanted)
@@ -272,7 +274,9 @@ def test_two_processes_may_share_a_store(store, tmp_path):
         (tmp_path / name).write_text(name)
     start = [sys.executable, "-c", RACE, str(store.root)]
     both = [
-        subprocess.Popen([*start, tmp_path / name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [*start, tmp_path / name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
         for name in ("one", "two")
     ]
     for process in both:
@@ -344,7 +348,9 @@ def test_a_model_is_read_once_and_again_when_it_changes(store, tiny, tmp_path, m
 
     copy = Path(shutil.copytree(tiny, tmp_path / "model"))
     real, read = hashlib.file_digest, []
-    monkeypatch.setattr(models.hashlib, "file_digest", lambda file, name: (read.append(Path(file.name).name), real(file, name))[1])
+    monkeypatch.setattr(
+        models.hashlib, "file_digest", lambda file, name: (read.append(Path(file.name).name), real(file, name))[1]
+    )
 
     def fingerprint():
         from curate.engine import Engine

@@ -1,5 +1,6 @@
 """ls, du, gc and verify: what is kept, what goes, and what is found."""
 
+import io
 import json
 import os
 import shutil
@@ -132,7 +133,9 @@ def test_a_damaged_reference_stops_gc(store, tmp_path):
         collect(store)
 
 
-@pytest.mark.parametrize(("days", "older_than", "goes"), [(3, 86_400, True), (0.5, 86_400, False), (3, 7 * 86_400, False), (0, 0, False)])
+@pytest.mark.parametrize(
+    ("days", "older_than", "goes"), [(3, 86_400, True), (0.5, 86_400, False), (3, 7 * 86_400, False), (0, 0, False)]
+)
 def test_what_was_used_lately_stays(store, days, older_than, goes):
     put(store, spec(1))
     make_old(store, days)
@@ -221,7 +224,9 @@ def test_runs_keep_what_they_were_made_from(store, make_pool, tiny, tmp_path, mo
     grown = make_pool(range(22))
     kept = curate.select(grown, "lobass", budget=5, model=tiny, engine=engine(), recipe=QUICK)
     kept.write(tmp_path / "kept")
-    curate.score(pool, "lobass", model=tiny, engine=engine(), recipe=QUICK.model_copy(update={"learning_rate": 2e-2}))  # never written
+    curate.score(
+        pool, "lobass", model=tiny, engine=engine(), recipe=QUICK.model_copy(update={"learning_rate": 2e-2})
+    )  # never written
     made = json.loads((tmp_path / "kept" / "manifest.json").read_text())
     assert {name for name in made["store"]["artifacts"]} <= left(store)
     [line] = made["fits"]
@@ -284,7 +289,10 @@ def test_verify_finds_a_flipped_bit_in_any_byte_of_any_file(store, tmp_path):
                     Store.existing(store.root)
                 continue
             found = verify(store).damaged
-            assert [error.path for error, _ in found][:1] == [path] or path.name in ("spec.json", "checksums.json"), (path, position)
+            assert [error.path for error, _ in found][:1] == [path] or path.name in ("spec.json", "checksums.json"), (
+                path,
+                position,
+            )
             assert found and all(gone in (path, *path.parents) for _, gone in found)
         path.write_bytes(data)
     assert verify(store).damaged == []
@@ -342,7 +350,9 @@ def test_a_damaged_fit_is_told_on_use(store):
 
 
 def test_listing_and_usage(store, make_pool, tiny, tmp_path):
-    curate.select(make_pool(range(20)), "lobass", budget=5, model=tiny, engine=Engine(store=store), recipe=QUICK).write(tmp_path / "out")
+    curate.select(make_pool(range(20)), "lobass", budget=5, model=tiny, engine=Engine(store=store), recipe=QUICK).write(
+        tmp_path / "out"
+    )
     found = listing(store)
     what = [line["what"] for line in found]
     assert [text for text in what if text.startswith("token ids by tokenizer")]
@@ -379,13 +389,20 @@ def test_collections_and_damage_as_text(store):
 
 
 def shown(show, *given):
-    console = Console(width=300, record=True, file=open(os.devnull, "w"))
+    console = Console(width=300, record=True, file=io.StringIO())
     show(console, *given)
     return console.export_text()
 
 
 def test_amounts_and_ages():
-    assert [amount(n) for n in (0, 999, 1000, 123_456, 5_400_000, 10**12)] == ["0 B", "999 B", "1.0 kB", "123 kB", "5.4 MB", "1.0 TB"]
+    assert [amount(n) for n in (0, 999, 1000, 123_456, 5_400_000, 10**12)] == [
+        "0 B",
+        "999 B",
+        "1.0 kB",
+        "123 kB",
+        "5.4 MB",
+        "1.0 TB",
+    ]
     assert [age(s) for s in (5, 119, 150, 7_300, 400_000)] == ["5 s", "119 s", "2 min", "2 h", "5 days"]
 
 
