@@ -8,6 +8,7 @@ from curate.cli.look import inspect, methods
 from curate.cli.recipes import demo, run
 from curate.cli.score import score
 from curate.cli.select import select
+from curate.cli.store import store
 from curate.cli.train import evaluate, train
 
 app = typer.Typer(
@@ -20,3 +21,4 @@ app = typer.Typer(
 )
 for _verb in (methods, inspect, score, select, train, evaluate, compare, run, demo):
     app.command()(expanded(_verb))
+app.add_typer(store)

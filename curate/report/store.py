@@ -80,12 +80,31 @@ def show_collection(console: Console, found: Collection, freed: int | None) -> N
         rows = [[item.path.parent.name, item.path.name, amount(item.bytes), item.why] for item in found.garbage]
         console.print(show_table("", ("kind", "name", "size", "why"), rows, right=("size",)))
     stays = f"{found.referred:,} artifacts stay because a manifest refers to them, {found.recent:,} because they were used lately"
-    if freed is not None:
-        console.print(f"removed {amount(freed)}; {stays}", highlight=False)
-    elif found.garbage:
-        console.print(f"would remove {amount(found.bytes)} (--yes does it); {stays}", highlight=False)
+    if not found.garbage:
+        done = "nothing to remove"
+    elif freed is None:
+        done = f"would remove {amount(found.bytes)} (--yes does it)"
     else:
-        console.print(f"nothing to remove; {stays}", highlight=False)
+        done = f"removed {amount(freed)}"
+    console.print(f"{done}; {stays}", highlight=False)
+
+
+def collection_as_json(found: Collection, freed: int | None) -> dict[str, Any]:
+    """What gc found, for machines. removed is in bytes, null when nothing was removed."""
+    return {
+        "garbage": [{"path": str(item.path), "bytes": item.bytes, "why": item.why} for item in found.garbage],
+        "bytes": found.bytes,
+        "removed": freed,
+        "referred": found.referred,
+        "recent": found.recent,
+        "manifests_gone": [str(path) for path in found.forgotten],
+    }
+
+
+def verified_as_json(found: Verified, repaired: bool) -> dict[str, Any]:
+    """What verify found, for machines."""
+    damaged = [{"file": str(error.path), "why": error.why, "goes": str(path)} for error, path in found.damaged]
+    return {"artifacts": found.artifacts, "bytes": found.bytes, "damaged": damaged, "repaired": repaired}
 
 
 def show_verified(console: Console, found: Verified, repaired: bool) -> None:

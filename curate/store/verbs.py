@@ -1,6 +1,7 @@
 """What `curate store ls | du | gc | verify` do: functions over the files of a store, without models or pools."""
 
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from curate import progress
+from curate.errors import CurateError, InputError
 from curate.files import is_temporary, left_over, temporary_name
 from curate.store.checks import Damaged, check_folder, read_spec, unseal
 from curate.store.references import Reference, references
@@ -90,7 +92,9 @@ def describe(spec: Mapping[str, Any] | None, names: Mapping[str, str]) -> str:
         case "encoding":
             return f"token ids by tokenizer {str(spec.get('tokenizer', ''))[:8]}, up to {spec.get('max_length')} tokens"
         case "observable":
-            return f"{spec.get('observable')} by {who}, {spec.get('dtype')}"
+            view = str(next(iter(spec.get("view") or ["conversation"])))
+            where = "" if view == "conversation" else f" of the {view.replace('_', ' ')}"
+            return f"{spec.get('observable')}{where} by {who}, {spec.get('dtype')}"
         case "fit":
             return f"fit of {who}, {_length(spec.get('recipe'))}"
         case "arm":
@@ -109,6 +113,14 @@ def _length(recipe: Mapping[str, Any] | None) -> str:
 
 
 # gc -------------------------------------------------------------------------------------------------------------------
+
+
+def seconds_in(text: str) -> float:
+    """A length of time as people write it: 30m, 12h, 7d. Raises InputError for anything else."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
+    if match is None:
+        raise InputError(f"{text!r} is not a length of time; write 30m, 12h or 7d")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3_600, "d": 86_400}[match[2]]
 
 
 @dataclass(frozen=True)
@@ -233,8 +245,8 @@ def _damage(item: Artifact) -> Iterator[tuple[Damaged, Path]]:
     for path in checks:
         try:
             open_shard(path)
-        except Damaged as error:
-            if path.exists():
+        except CurateError as error:
+            if isinstance(error, Damaged):  # otherwise it was removed meanwhile
                 yield error, path
     whole = item.folder if item.kind != "rows" else item.folder / "spec.json"
     try:

@@ -179,6 +179,17 @@ def test_a_file_size_limit_in_the_middle_of_a_shard(score, make_pool, tmp_path):
     assert score(pool).wait()[0] == 0
 
 
+def test_a_file_size_limit_while_a_fit_is_kept(score, make_pool, tmp_path):
+    pool = make_pool(range(30))
+    code, out, err = score(pool, method="lobass", largest=100_000).wait()
+    assert (code, out) == (1, "")
+    said = one_sentence(err)
+    assert str(tmp_path / "store" / "fits") in said and "File too large" in said and "kept" in said and ".tmp" not in said
+    assert list((tmp_path / "store" / "fits").iterdir()) == []
+    again = score(pool, method="lobass")
+    assert again.wait()[0] == 0 and verify(Store(tmp_path / "store")).damaged == []
+
+
 @pytest.mark.parametrize("largest", [2_000, 6_000, 20_000])
 def test_a_file_size_limit_while_the_results_are_written(curate, make_pool, tiny, tmp_path, largest):
     pool = make_pool(range(200))

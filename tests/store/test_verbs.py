@@ -131,6 +131,7 @@ def test_a_damaged_reference_stops_gc(store, tmp_path):
     make_old(store)
     with pytest.raises(Damaged, match="its checksum is another"):
         collect(store)
+    assert len(left(store)) == 1
 
 
 @pytest.mark.parametrize(
