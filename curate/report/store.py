@@ -77,8 +77,10 @@ def show_usage(console: Console, found: Mapping[str, Mapping[str, int]], where: 
 def show_collection(console: Console, found: Collection, freed: int | None) -> None:
     """What gc would remove, or has. freed: bytes, None when nothing was removed."""
     if found.garbage:
-        rows = [[item.path.parent.name, item.path.name, amount(item.bytes), item.why] for item in found.garbage]
-        console.print(show_table("", ("kind", "name", "size", "why"), rows, right=("size",)))
+        rows = [[item.path.parent.name, item.what, amount(item.bytes), item.why] for item in found.garbage]
+        console.print(show_table("", ("kind", "what", "size", "why"), rows, right=("size",)))
+    for path in found.forgotten:
+        console.print(f"gone  {path}", highlight=False, markup=False, soft_wrap=True)
     stays = f"{found.referred:,} artifacts stay because a manifest refers to them, {found.recent:,} because they were used lately"
     if not found.garbage:
         done = "nothing to remove"
@@ -92,7 +94,7 @@ def show_collection(console: Console, found: Collection, freed: int | None) -> N
 def collection_as_json(found: Collection, freed: int | None) -> dict[str, Any]:
     """What gc found, for machines. removed is in bytes, null when nothing was removed."""
     return {
-        "garbage": [{"path": str(item.path), "bytes": item.bytes, "why": item.why} for item in found.garbage],
+        "garbage": [{"path": str(item.path), "what": item.what, "bytes": item.bytes, "why": item.why} for item in found.garbage],
         "bytes": found.bytes,
         "removed": freed,
         "referred": found.referred,

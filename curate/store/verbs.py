@@ -108,7 +108,7 @@ def _length(recipe: Mapping[str, Any] | None) -> str:
     if recipe is None:
         return "untrained"
     unit = next((unit for unit in ("tokens", "steps", "epochs") if recipe.get(unit)), None)
-    amount = f"{recipe[unit]:,g} {unit}" if unit else "trained"
+    amount = f"{recipe[unit]:,g} {unit[:-1] if recipe[unit] == 1 else unit}" if unit else "trained"
     return f"{amount}, seed {recipe.get('seed')}"
 
 
@@ -128,6 +128,7 @@ class Garbage:
     """What gc would remove, and why."""
 
     path: Path
+    what: str
     bytes: int
     why: str
 
@@ -157,13 +158,16 @@ def collect(store: Store, older_than: float = 86_400.0) -> Collection:
     referred = _closure({name for reference in known for name in reference.artifacts}, there)
     edge = time.time() - max(older_than, RECENT)
     unreferred = [item for item in there if item.name not in referred]
-    garbage = [Garbage(item.folder, item.bytes, "no manifest refers to it") for item in unreferred if item.used <= edge]
-    garbage += [Garbage(path, size(path), "left over by a process that was killed") for path in _temporary(store.root)]
-    stale = [reference for reference in known if reference.manifest is None and reference.file.stat().st_mtime <= edge]
-    garbage += [Garbage(reference.file, size(reference.file), f"{reference.path} is gone") for reference in stale]
-    garbage += [Garbage(path, size(path), "of a model file that is gone") for path in _stale_hashes(store)]
+    names = labels(there, known)
+    old = [item for item in unreferred if item.used <= edge]
+    garbage = [Garbage(item.folder, describe(item.spec, names), item.bytes, "no manifest refers to it") for item in old]
+    garbage += [Garbage(path, path.name, size(path), "left over by a process that is gone") for path in _temporary(store.root)]
+    gone = [reference for reference in known if reference.manifest is None]
+    stale = [reference.file for reference in gone if reference.file.stat().st_mtime <= edge]
+    garbage += [Garbage(path, "reference", size(path), "its manifest is gone") for path in stale]
+    garbage += [Garbage(path, "hash", size(path), "its model file is gone") for path in _stale_hashes(store)]
     recent = sum(item.used > edge for item in unreferred)
-    return Collection(garbage, len(there) - len(unreferred), recent, [reference.path for reference in stale])
+    return Collection(garbage, len(there) - len(unreferred), recent, [reference.path for reference in gone])
 
 
 def _closure(names: set[str], there: Sequence[Artifact]) -> set[str]:

@@ -197,7 +197,7 @@ def test_hashes_of_model_files_that_are_gone_go(store, tmp_path):
         stat = (tmp_path / name).stat()
         store.save_hash_cache({f"{tmp_path / name}|{stat.st_size}|{stat.st_mtime_ns}": name})
     (tmp_path / "a").unlink()
-    assert [item.why for item in gc(store).garbage] == ["of a model file that is gone"]
+    assert [item.why for item in gc(store).garbage] == ["its model file is gone"]
     assert list(store.hash_cache().values()) == ["b"]
 
 
@@ -357,8 +357,8 @@ def test_listing_and_usage(store, make_pool, tiny, tmp_path):
     found = listing(store)
     what = [line["what"] for line in found]
     assert [text for text in what if text.startswith("token ids by tokenizer")]
-    assert "mean_loss by tiny, float32" in what and "mean_loss by the fit of tiny, 1 epochs, seed 0, float32" in what
-    assert "fit of tiny, 1 epochs, seed 0" in what
+    assert "mean_loss by tiny, float32" in what and "mean_loss by the fit of tiny, 1 epoch, seed 0, float32" in what
+    assert "fit of tiny, 1 epoch, seed 0" in what
     assert {line["rows"] for line in found} == {20} and all(line["bytes"] > 0 and line["age"] < 600 for line in found)
     assert all(line["manifests"] == [str(tmp_path / "out" / "manifest.json")] for line in found)
     kinds = usage(store)
@@ -378,10 +378,10 @@ def test_an_empty_store(store):
 
 
 def test_collections_and_damage_as_text(store):
-    name = put(store, spec(1))
+    put(store, spec(1))
     make_old(store)
     found = collect(store)
-    assert "would remove" in shown(show_collection, found, None) and name.split("/")[1] in shown(show_collection, found, None)
+    assert "would remove" in shown(show_collection, found, None) and "o1 by mmmmmmmm" in shown(show_collection, found, None)
     assert "removed 1.2 kB" in shown(show_collection, found, 1234)
     [shard] = store.root.glob("rows/*/part-*")
     shard.write_bytes(b"")
