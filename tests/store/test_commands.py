@@ -85,3 +85,9 @@ def test_at_fault(run, store, tmp_path):
     (store.root / "VERSION").write_text("1\n")
     code, out, err = run("ls")
     assert (code, out) == (2, "") and "is of version '1'" in err and err.count("\n") == 1
+
+
+def test_no_verb_prints_the_help(capsys):
+    assert _main(["store"]) == 2
+    said = "".join(capsys.readouterr())
+    assert said.count("Usage: curate store") == 1 and "verify" in said and "curate: ;" not in said
