@@ -1,6 +1,5 @@
 """Which fit serves: one made on these very rows, or by the rule of `refit` one that was made on nearly the same."""
 
-import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -22,14 +21,16 @@ def kept_fit(store: Store, spec: Mapping[str, Any], row_ids: Collection[str], re
         return None
     now = set(row_ids)
     best: tuple[Path, float] | None = None
-    for path in sorted(store.root.glob("fits/*/spec.json")):
-        other = json.loads(path.read_text())
+    for folder, other in store.specs("fits"):
         if {**other, "rows": None} != {**spec, "rows": None}:
             continue
-        then = set((path.parent / "rows.txt").read_text().split())
+        then = set((folder / "rows.txt").read_text().split())
         if not now & then:
             continue  # a fit on other data altogether
         drift = len(now ^ then) / len(now)
         if best is None or drift < best[1]:
-            best = path.parent, drift
-    return best if best and (refit == "never" or best[1] <= DRIFT) else None
+            best = folder, drift
+    if best is None or (refit != "never" and best[1] > DRIFT):
+        return None
+    store.use(best[0])
+    return best

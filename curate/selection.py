@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from curate.answers import Seen
 from curate.budget import Budget
 from curate.engine import Engine
 from curate.errors import InputError
@@ -20,13 +21,14 @@ from curate.files import output_folder
 from curate.jobs import Job
 from curate.lm.models import ModelSpec
 from curate.method import Data, Method
-from curate.plan import Plan, merge
+from curate.plan import Plan, fit_name, merge
 from curate.pool import Pool, read_pool, write_duplicates, write_rejected, write_rows
 from curate.registry import label, make_method
 from curate.resources import default_model
 from curate.selectors.picks import Picks
 from curate.signals import RowScore
 from curate.stages import Stage
+from curate.store import write_manifest
 from curate.training.config import TrainConfig
 from curate.versions import versions
 
@@ -153,13 +155,15 @@ class Scores:
     preferences: dict[str, np.ndarray]  # by method: the score as its choice reads it, higher is kept first
     stages: list[Stage]
     counts: dict[str, int]  # rows_in, rows_rejected, rows_duplicate, rows_pool
+    manifest: dict[str, Any]
     unusable: dict[str, str] = field(default_factory=dict)
 
     def write(self, out: str | Path, *, overwrite: bool = False) -> None:
-        """scores.parquet and the rejected and duplicate rows, in a folder that is made."""
+        """scores.parquet, the rejected and duplicate rows and the manifest, in a folder that is made."""
         with output_folder(out, overwrite=overwrite) as folder:
             self.frame.write_parquet(folder / "scores.parquet")
             write_left_out(self.pool, self.unusable, folder)
+            write_manifest(folder / "manifest.json", self.manifest)
 
 
 def score(
@@ -179,11 +183,11 @@ def score(
     """
     given = [as_method(m) for m in ([methods] if isinstance(methods, (str, Method)) else methods)]
     chosen = list({label(method): method for method in given}.values())
-    engine, whole = engine or Engine(), as_pool(pool)
+    engine, whole, spec = engine or Engine(), as_pool(pool), as_model(model)
     prepared = prepare(
         engine,
         whole,
-        model=as_model(model),
+        model=spec,
         target=None if target is None else as_pool(target),
         existing=None if existing is None else as_pool(existing),
         recipe=recipe,
@@ -198,15 +202,52 @@ def score(
         columns.append(pl.Series(label(method), found.values, dtype=pl.Float64).fill_nan(None))
         if found.is_null.any():
             columns.append(pl.Series(f"{label(method)}_null", found.reasons.tolist(), dtype=pl.String))
+    counts = _counts(whole, prepared)
+    manifest = {
+        "curate": versions(),
+        "methods": [{"name": m.name, "settings": m.model_dump(mode="json"), "paper": m.paper} for m in chosen],
+        **made_from(engine, prepared, spec),
+        "fits": _fits(engine, prepared, seen),
+        "seed": seed,
+        "counts": counts,
+    }
     return Scores(
         prepared.table.with_columns(columns),
         prepared.pool,
         list(preferences),
         preferences,
         engine.stages,
-        _counts(whole, prepared),
+        counts,
+        manifest,
         prepared.unusable,
     )
+
+
+def made_from(engine: Engine, prepared: Prepared, model: ModelSpec) -> dict[str, Any]:
+    """What a manifest says of the models, the pool, the work done and the artifacts of the store."""
+    scorer, report = prepared.data.model, prepared.pool.report
+    return {
+        "model": {"name": model.name, "fingerprint": engine.model_hash(model)},
+        "scorer_model": {"name": scorer.name, "fingerprint": engine.model_hash(scorer)},
+        "pool": {"files": list(report.files), "fingerprint": prepared.rows.fingerprint, "shapes": report.shapes},
+        "encoding": engine.encoding_spec(model),
+        "recipe": prepared.data.recipe.model_dump(mode="json"),
+        "stages": [vars(stage) for stage in engine.stages],
+        "notes": engine.notes,
+        "store": engine.store.provenance(),
+    }
+
+
+def _fits(engine: Engine, prepared: Prepared, seen: Seen) -> list[dict[str, Any]]:
+    """Which fit scored the rows: a kept one was fitted on some of them and on others that are gone."""
+    found = []
+    for fit in merge(seen.known).fits:
+        fitted = engine.fitted(fit)
+        on = set((fitted.folder.parent / "rows.txt").read_text().split())
+        known = len(on & set(prepared.pool.row_ids))
+        rows = {"fitted_on": len(on), "scored": len(prepared.pool), "scored_and_fitted_on": known}
+        found.append({"asked": fit_name(fit), "artifact": f"fits/{fitted.address}", "rows": rows})
+    return found
 
 
 def write_left_out(pool: Pool, unusable: Mapping[str, str], folder: Path) -> None:
@@ -258,7 +299,7 @@ class Selection:
                 write_rows(self.pool, self.positions.tolist(), folder, shape=shape)  # type: ignore[arg-type]
             write_left_out(self.pool, self.unusable, folder)
             (folder / "README.md").write_text(self._card())
-            (folder / "manifest.json").write_text(json.dumps(self.manifest, indent=1, default=str) + "\n")
+            write_manifest(folder / "manifest.json", self.manifest)
 
 
 def plan(
@@ -322,7 +363,6 @@ def select(
     if fill == "random" and picks.shortfall:
         picks = _filled(picks, prepared, parsed, generator(seed, chosen, "fill"))
     frame = _picks_frame(prepared, scores, picks)
-    report = whole.report
     computed = engine.computed_rows(prepared.rows)
     summary = {
         "method": label(chosen),
@@ -346,14 +386,9 @@ def select(
         "budget": str(parsed),
         "seed": seed,
         "fill": fill,
-        "model": {"name": spec.name, "fingerprint": engine.model_hash(spec)},
-        "scorer_model": {"name": (scorer or spec).name, "fingerprint": engine.model_hash(scorer or spec)},
-        "pool": {"files": list(report.files), "fingerprint": prepared.rows.fingerprint, "shapes": report.shapes},
-        "encoding": engine.encoding_spec(spec),
-        "recipe": prepared.data.recipe.model_dump(mode="json"),
+        **made_from(engine, prepared, spec),
+        "fits": _fits(engine, prepared, seen),
         "counts": summary,
-        "stages": [vars(stage) for stage in engine.stages],
-        "notes": engine.notes,
     }
     all_scores = pl.DataFrame(
         {

@@ -1,6 +1,5 @@
 """Fine-tune a model on a pool, and evaluate a model: the library's functions behind `curate train` and `curate evaluate`."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from curate.evaluation.tasks import evaluate as evaluate_task
 from curate.files import output_folder
 from curate.lm.models import ModelSpec, load_model, resolve_device
 from curate.selection import PoolLike, as_model, as_pool, as_tasks
+from curate.store import write_manifest
 from curate.training.config import TrainConfig
 from curate.versions import versions
 
@@ -49,7 +49,7 @@ def train(
             "last_loss": result.losses[-1],
         }
         kept = {"model": spec.name, "recipe": config.model_dump(mode="json"), "pool": usable.fingerprint, **account}
-        (folder / "training.json").write_text(json.dumps({**kept, "versions": versions()}, indent=1) + "\n")
+        write_manifest(folder / "training.json", {**kept, "versions": versions(), "store": engine.store.provenance()})
         for file in (folder / "model").iterdir():
             file.rename(folder / file.name)
         (folder / "model").rmdir()

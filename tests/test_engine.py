@@ -203,6 +203,20 @@ def test_appended_rows_alone_are_computed(run, make_pool, tiny, forwarded):
     assert after.engine.computed_rows(rows) == 6
 
 
+def test_another_setting_of_one_scorer_computes_that_scorer_alone(run, small_pool, forwarded, monkeypatch):
+    first = run(small_pool, "perplexity", "lobass")
+    tokens = int(first.frame["tokens"].sum())
+    forwarded.clear()
+    after = run(small_pool, "perplexity", "lobass:epochs=2")
+    # One more fit and one pass of it over the rows; the base model is not run again.
+    assert stages(after, "train") == [(24, 0, 2 * tokens)] and sorted(stages(after, "pass")) == [(0, 24, 0), (24, 0, tokens)]
+    assert sum(len(call) for call in forwarded) == 24
+    assert after.frame["perplexity"].equals(first.frame["perplexity"])
+    assert not after.frame[after.methods[1]].equals(first.frame["lobass"])
+    forbid_models(monkeypatch)
+    run(small_pool, "perplexity:window=low", "lobass")  # what only the choice depends on computes nothing
+
+
 def test_removed_rows_cost_nothing(run, make_pool, monkeypatch):
     before = values(run(make_pool(range(24)), "perplexity"), "perplexity")
     forbid_models(monkeypatch)
@@ -298,7 +312,7 @@ def shards(store):
     for path in store.root.glob("rows/*/part-*"):
         with pa.memory_map(str(path)) as source:
             table = pa.ipc.open_file(source).read_all()
-        found[path.parent.name, path.name] = table.replace_schema_metadata().to_pylist()
+        found[path.parent.name, path.name.split("-")[1]] = table.replace_schema_metadata().to_pylist()
     return found
 
 

@@ -9,6 +9,7 @@ from curate.cli.observe import observe
 from curate.cli.recipes import demo, run
 from curate.cli.score import score
 from curate.cli.select import select
+from curate.cli.store import store
 from curate.cli.train import evaluate, train
 
 app = typer.Typer(
@@ -21,3 +22,4 @@ app = typer.Typer(
 )
 for _verb in (methods, inspect, observe, score, select, train, evaluate, compare, run, demo):
     app.command()(expanded(_verb))
+app.add_typer(store)

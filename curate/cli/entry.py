@@ -28,7 +28,7 @@ def _main(arguments: Sequence[str]) -> int:
     except typer.Exit as error:
         return error.exit_code
     except USAGE_ERROR as error:
-        if not arguments:  # the help is the answer
+        if not arguments or not error.format_message():  # the help is the answer
             error.show()
             return 2
         where = error.ctx.command_path if error.ctx else "curate"

@@ -20,8 +20,9 @@ from curate.jobs import Job
 from curate.lm.models import ModelSpec
 from curate.method import Method
 from curate.registry import label
-from curate.selection import PoolLike, Prepared, as_method, as_model, as_pool, as_tasks, choose, prepare, signal
+from curate.selection import PoolLike, Prepared, as_method, as_model, as_pool, as_tasks, choose, made_from, prepare, signal
 from curate.training.config import TrainConfig
+from curate.versions import versions
 
 if TYPE_CHECKING:
     from curate.pool import Pool
@@ -85,7 +86,8 @@ def compare(
     results = _run_all(setup.bench.engine, setup.bench, arms)
 
     def conclude() -> Verdict:
-        return _conclude(setup.design, setup.bench, results, select_seconds, setup.remarks, setup.config)
+        verdict = _conclude(setup.design, setup.bench, results, select_seconds, setup.remarks, setup.config)
+        return replace(verdict, manifest=_manifest(setup))
 
     [verdict] = setup.bench.engine.executor.run([Job("verdict", "verdict", conclude)])
     return verdict
@@ -266,6 +268,10 @@ def _config(design: Design, model: ModelSpec, prepared: Prepared, tokens: int) -
         "margin": design.margin,
         "confidence": design.confidence,
     }
+
+
+def _manifest(setup: Setup) -> dict[str, Any]:
+    return {"curate": versions(), **made_from(setup.bench.engine, setup.prepared, setup.bench.model)}
 
 
 # From results to answers ----------------------------------------------------------------------------------------------

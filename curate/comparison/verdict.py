@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from curate.files import output_folder
+from curate.store import write_manifest
 
 SCHEMA = {
     "method": pl.String, "budget": pl.String, "task": pl.String, "metric": pl.String, "rows": pl.Int64, "mean": pl.Float64,
@@ -27,6 +28,7 @@ class Verdict:
     headline  one sentence for a person in a hurry
     remarks   sentences on what the numbers rest on and what is missing
     selections  the picks of every arm: method, budget, seed, row_id
+    manifest  versions, models, pool, stages, and the artifacts of the store that it was made from
     """
 
     arms: list[dict[str, Any]]
@@ -34,6 +36,7 @@ class Verdict:
     remarks: list[str]
     config: dict[str, Any]
     selections: pl.DataFrame
+    manifest: dict[str, Any] = field(default_factory=dict)
 
     @property
     def frame(self) -> pl.DataFrame:
@@ -49,12 +52,13 @@ class Verdict:
         return "\n".join(lines) + "\n"
 
     def write(self, out: str | Path, *, overwrite: bool = False) -> None:
-        """verdict.json, verdict.parquet and verdict.md in a folder that appears whole or not at all."""
+        """verdict.json, verdict.parquet, verdict.md, the picks and the manifest in a folder that appears whole or not at all."""
         with output_folder(out, overwrite=overwrite) as folder:
             (folder / "verdict.json").write_text(json.dumps(self.to_json(), indent=1, default=str) + "\n")
             self.frame.write_parquet(folder / "verdict.parquet")
             self.selections.write_parquet(folder / "selections.parquet")
             (folder / "verdict.md").write_text(self.to_markdown())
+            write_manifest(folder / "manifest.json", self.manifest)
 
 
 COLUMNS = ("method", "budget", "rows", "mean", "vs random", "95% interval", "p (Holm)", "answer", "epochs", "select", "train")
