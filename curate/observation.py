@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,9 +17,11 @@ from curate.lm.views import AFTER_EXAMPLE, CONVERSATION, ROW_VIEWS
 from curate.plan import merge
 from curate.pool import Pool
 from curate.requests import Observe, Pairs, Rows
-from curate.selection import PoolLike, Prepared, as_model, as_pool, prepare, write_left_out
+from curate.selection import PoolLike, Prepared, as_model, as_pool, made_from, prepare, write_left_out
 from curate.signals import RowScore, RowTokens, RowVector
 from curate.stages import Stage
+from curate.store import write_manifest
+from curate.versions import versions
 
 DEFAULT = ("mean_loss", "entropy", "margin", "el2n")
 
@@ -34,13 +37,15 @@ class Observed:
     frame: pl.DataFrame
     pool: Pool
     stages: list[Stage]
+    manifest: dict[str, Any] = field(default_factory=dict)
     unusable: dict[str, str] = field(default_factory=dict)
 
     def write(self, out: str | Path, *, overwrite: bool = False) -> None:
-        """observed.parquet and the rejected and duplicate rows, in a folder that is made."""
+        """observed.parquet, the rejected and duplicate rows and the manifest, in a folder that is made."""
         with output_folder(out, overwrite=overwrite) as folder:
             self.frame.write_parquet(folder / "observed.parquet")
             write_left_out(self.pool, self.unusable, folder)
+            write_manifest(folder / "manifest.json", self.manifest)
 
 
 def observe(
@@ -65,7 +70,13 @@ def observe(
     engine.execute(merge(requests))
     answers = [(request.observable, engine.answer(request)) for request in requests]
     columns = [column for name, answer in answers for column in _columns(name, answer)]
-    return Observed(prepared.table.with_columns(columns), prepared.pool, engine.stages, prepared.unusable)
+    manifest = {
+        "curate": versions(),
+        "observables": list(observables),
+        "view": requests[0].view,
+        **made_from(engine, prepared, prepared.data.model),
+    }
+    return Observed(prepared.table.with_columns(columns), prepared.pool, engine.stages, manifest, prepared.unusable)
 
 
 def ask(

@@ -1,5 +1,7 @@
 """Observables of a pool in each view, against the model run by hand on the very tokens."""
 
+import json
+
 import numpy as np
 import polars as pl
 import pytest
@@ -209,3 +211,6 @@ def test_written(run, small_pool, tmp_path):
     found.write(tmp_path / "out")
     assert pl.read_parquet(tmp_path / "out" / "observed.parquet").equals(found.frame)
     assert (tmp_path / "out" / "rejected.jsonl").read_text() == ""
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["observables"] == ["mean_loss", "hidden_last"] and manifest["view"] == "conversation"
+    assert len(manifest["store"]["artifacts"]) == 3  # token ids, and an artifact for each observable

@@ -12,7 +12,7 @@ import curate
 from curate.budget import Budget
 from curate.cli import _main
 from curate.comparison.arms import Arm, ArmResult
-from curate.comparison.run import _conclude, _Design
+from curate.comparison.run import Design, _conclude
 from curate.comparison.statistics import holm
 from curate.errors import InputError
 from curate.evaluation.tasks import Task
@@ -250,7 +250,7 @@ def concluded(means, metric="response_loss", spread=0.02, seeds=5, margin=0.01):
     engine = SimpleNamespace(encodings=lambda model, rows: SimpleNamespace(row_ids=ids))
     task = Task("eval", None, metric)
     bench = SimpleNamespace(engine=engine, model=None, rows=None, tasks=[(task, SimpleNamespace(size=8))])
-    design = _Design((), (Budget.parse("10%"),), tuple(range(seeds)), TrainConfig(), margin, 0.95)
+    design = Design((), (Budget.parse("10%"),), tuple(range(seeds)), TrainConfig(), margin, 0.95)
     verdict = _conclude(design, bench, results, {}, [], {"train_tokens": 100})
     return verdict, {arm["method"]: arm for arm in verdict.arms}, results
 
