@@ -223,7 +223,8 @@ def token_statistics(logits: torch.Tensor, labels: torch.Tensor, names: Collecti
     if len(names) > len(found):
         p = (logits - total[:, None]).exp_()
         if "entropy" in names:
-            found["entropy"] = torch.special.entr(p).sum(dim=1)
+            # log p is logits - total; a logit of minus infinity has p = 0 and must add 0
+            found["entropy"] = total - torch.linalg.vecdot(p, logits.clamp(min=-1e30))
         if "margin" in names:
             first, second = p.topk(2, dim=1).values.unbind(1)
             found["margin"] = first - second

@@ -273,7 +273,7 @@ def test_statistics_of_distributions_that_are_known():
     v = 8
     uniform, certain = torch.zeros(v), torch.full((v,), -1e9)
     certain[3] = 0.0
-    half = torch.full((v,), -1e9)
+    half = torch.full((v,), -torch.inf)
     half[0] = half[1] = 0.0
     logits, labels = torch.stack([uniform, certain, certain, half]), torch.tensor([2, 3, 5, 1])
     found = {name: values.numpy() for name, values in forward.token_statistics(logits, labels, PER_TOKEN).items()}
