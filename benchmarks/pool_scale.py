@@ -34,7 +34,8 @@ def make(data: Path, folder: Path, rows: int) -> None:
     writer = None
     with paths["jsonl"].open("wb") as lines:
         for start in range(0, rows, BATCH):
-            batch = [varied(originals[at % len(originals)], at, at // len(originals)) for at in range(start, min(start + BATCH, rows))]
+            numbers = range(start, min(start + BATCH, rows))
+            batch = [varied(originals[at % len(originals)], at, at // len(originals)) for at in numbers]
             lines.writelines(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in batch)
             table = pa.Table.from_pylist(batch)
             writer = writer or pq.ParquetWriter(paths["parquet"], table.schema, compression="zstd")
@@ -99,7 +100,8 @@ def main() -> None:
         print(json.dumps(measure(Path(file), given.folder / "out", shape, given.near_duplicates, given.decontaminate)))
         return
     make(given.data, given.folder, given.rows)
-    refining = ["--near-duplicates"] * given.near_duplicates + (["--decontaminate", given.decontaminate] if given.decontaminate else [])
+    refining = ["--near-duplicates"] * given.near_duplicates
+    refining += ["--decontaminate", given.decontaminate] if given.decontaminate else []
     print("| file | size | written as | rows | " + " | ".join(("read", "fingerprint", "write", "in all", "peak")) + " |")
     print("| --- | ---: | --- | ---: " + "| ---: " * 5 + "|")
     for format_ in given.formats:
@@ -112,10 +114,10 @@ def main() -> None:
             print(f"| {format_} | {size} | {shape} | {found['rows']:,} | {' | '.join(cells)} |", flush=True)
     if refining:
         found = run(given.folder, given.folder / f"pool-{given.rows}.{given.formats[0]}", "original", refining)
-        for name in ("near-duplicates", "decontaminate"):
-            if f"{name} s" in found:
-                left = found["near rows" if name == "near-duplicates" else "clean rows"]
-                print(f"\n{name}: {found['rows']:,} rows to {left:,} in {found[f'{name} s']:.0f} s, peak {found[f'{name} GB']:.2f} GB")
+        for name, left in (("near-duplicates", "near rows"), ("decontaminate", "clean rows")):
+            if left in found:
+                cost = f"{found[f'{name} s']:.0f} s, peak {found[f'{name} GB']:.2f} GB"
+                print(f"\n{name}: {found['rows']:,} rows to {found[left]:,} in {cost}")
 
 
 def run(folder: Path, path: Path, shape: str, options: list[str]) -> dict[str, float]:

@@ -101,7 +101,8 @@ class Recipe(BaseModel):
         """One path may stand for a list of one."""
         if not isinstance(data, Mapping):
             return data
-        return {key: (value,) if key in ("pool", "decontaminate") and isinstance(value, str) else value for key, value in data.items()}
+        lists = ("pool", "decontaminate")
+        return {key: (value,) if key in lists and isinstance(value, str) else value for key, value in data.items()}
 
     def path(self, text: str) -> str:
         """A path of the recipe as the file system has it."""

@@ -48,9 +48,7 @@ class Prepared:
     unusable: dict[str, str]  # row id -> why the model cannot use it
 
 
-def as_pool(
-    pool: PoolLike, *, columns: Mapping[str, str] | None = None, limit: int | None = None
-) -> Pool:
+def as_pool(pool: PoolLike, *, columns: Mapping[str, str] | None = None, limit: int | None = None) -> Pool:
     """A Pool as it is, anything else read from disk; the folder of a selection stands for the data in it.
 
     Rows that a selection holds several times are one row each, to be repeated. `columns`, `limit`: as for `read_pool`.

@@ -43,8 +43,8 @@ def select(
     if shape not in ("original", "messages"):
         raise InputError(f"shape {shape!r} is not one of original, messages")
     if not show_plan:
-        output.check(*pool.pool, others.target, others.existing, engine.store)
-    recipe, read = training.recipe(), pool.read()
+        output.check(*pool.files, others.target, others.existing, engine.store)
+    recipe, read = training.recipe(), pool.read(seed)
     if show_plan:
         from curate.report.plans import plan_table
         from curate.report.plans import show_plan as show

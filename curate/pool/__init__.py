@@ -2,7 +2,7 @@
 
 from curate.pool.pool import Pool
 from curate.pool.read import read_pool
-from curate.pool.refine import kept_repeats, refine
+from curate.pool.refinement import kept_repeats, refine
 from curate.pool.report import Contaminated, Duplicate, NearDuplicate, OverCap, ReadReport, Rejected, write_left_out
 from curate.pool.write import write_rows
 

@@ -98,10 +98,10 @@ class _Phrases:
         text = said.row * 2 + said.reply
         totals = _sided(said.sums(text, 2 * rows)[0], np.arange(2 * rows) % 2)
         new = np.zeros(2 * rows, dtype=bool)
-        for at, total in enumerate(totals.tolist()):
+        for number, total in enumerate(totals.tolist()):
             if total not in seen:
                 seen.add(total)
-                new[at] = True
+                new[number] = True
         phrases, at = self._of(said)
         of = text[said.message[at]]
         keys = np.sort((of.astype(np.uint64) << np.uint64(2 * _TABLE_BITS) | phrases)[new[of]])
@@ -199,8 +199,8 @@ class _Sets:
         accounts = []
         for number, (name, one) in enumerate(self.evaluations.items()):
             here = slice(self.starts[number], self.starts[number + 1])
-            touched = [int(self.touched[side, here].sum()) for side in (REPLY, PROMPT)]
-            accounts.append(Overlap(name, len(one), *touched, sum(row.evaluation == name for row in found)))
+            replies, prompts = (int(self.touched[side, here].sum()) for side in (REPLY, PROMPT))
+            accounts.append(Overlap(name, len(one), replies, prompts, sum(row.evaluation == name for row in found)))
         return accounts
 
     def _place(self, owner: int) -> tuple[str, int]:

@@ -114,9 +114,7 @@ def _sets_and_sketches(pool: Pool) -> tuple[_Sets, np.ndarray]:
 
 def _band_rows(threshold: float) -> int:
     """The most rows a band can have while pairs at the threshold still share a band almost surely."""
-    return max(
-        (rows for rows in range(1, HASHES + 1) if 1 - (1 - threshold**rows) ** (HASHES // rows) >= RECALL), default=1
-    )
+    return max((rows for rows in range(1, HASHES + 1) if 1 - (1 - threshold**rows) ** (HASHES // rows) >= RECALL), default=1)
 
 
 def _buckets(sketches: np.ndarray, band_rows: int) -> tuple[np.ndarray, np.ndarray]:

@@ -8,6 +8,7 @@ from rich.console import Console
 from scipy.stats import spearmanr
 
 from curate.report.table import show_table
+from curate.report.terminal import account_of
 from curate.report.truth import show_auroc
 from curate.selection import Scores
 
@@ -23,6 +24,7 @@ def show_scores(console: Console, scores: Scores, judged: pl.DataFrame | None, o
         varies = there.sum() > 1 and np.ptp(values[there]) > 0
         rho = spearmanr(values[there], length[there]).statistic if varies else np.nan
         rows.append([name, f"{int(there.sum()):,}", f"{int((~there).sum()):,}", *(f"{q:.4g}" for q in quantiles), f"{rho:+.2f}"])
+    console.print(account_of(scores.counts), highlight=False)
     columns = ("method", "scored", "null", "5%", "median", "95%", "with length")
     console.print(show_table("", columns, rows, right=columns[1:]))
     if judged is not None:

@@ -61,7 +61,9 @@ def test_runs_are_their_words_in_order() -> None:
 
 
 def test_sums_tell_words_and_their_order_apart_and_not_messages() -> None:
-    said = of((0, False, [1, 2]), (0, True, [9]), (0, False, [3]), (1, False, [1, 2, 3]), (2, False, [2, 1, 3]), (3, True, [1, 2, 3, 3]))
+    said = of(
+        (0, False, [1, 2]), (0, True, [9]), (0, False, [3]), (1, False, [1, 2, 3]), (2, False, [2, 1, 3]), (3, True, [1, 2, 3, 3])
+    )
     sums, sizes = said.sums(said.row * 2 + said.reply, 8)
     assert sizes.tolist() == [3, 1, 3, 0, 3, 0, 0, 4]
     assert sums[0] == sums[2] and len({int(sums[at]) for at in (0, 1, 4, 7)}) == 4

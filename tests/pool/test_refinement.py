@@ -57,7 +57,11 @@ def test_every_step_in_order(pool: Pool, evaluation: Path, tmp_path: Path) -> No
     sizes = {path.name: len(lines_of(path)) for path in (tmp_path / "out").iterdir()}
     assert sizes == {"rejected.jsonl": 1, "duplicates.jsonl": 1, "near_duplicates.jsonl": 7, "contaminated.jsonl": 3,
                      "over_cap.jsonl": counts["rows_over_cap"]}  # fmt: skip
-    gone = [row["row_id"] for name in ("near_duplicates", "contaminated", "over_cap") for row in lines_of(tmp_path / "out" / f"{name}.jsonl")]
+    gone = [
+        row["row_id"]
+        for name in ("near_duplicates", "contaminated", "over_cap")
+        for row in lines_of(tmp_path / "out" / f"{name}.jsonl")
+    ]
     assert sorted([*gone, *left.row_ids]) == pool.row_ids
 
 
@@ -117,7 +121,13 @@ def test_refined_twice_is_accounted_for_once(pool: Pool, evaluation: Path) -> No
 def test_repeats_are_written_and_read_back(shape: Any, pool: Pool, tmp_path: Path) -> None:
     left = refine(pool, repeat={"a": 3, "d": 2})
     assert left.row_ids == pool.row_ids and adds_up(left)["rows_in"] == 41
-    assert {(source, int(n)) for source, n in zip(left.sources, left.repeats, strict=True)} == {("a", 3), ("b", 1), ("c", 1), ("d", 2), (None, 1)}
+    assert {(source, int(n)) for source, n in zip(left.sources, left.repeats, strict=True)} == {
+        ("a", 3),
+        ("b", 1),
+        ("c", 1),
+        ("d", 2),
+        (None, 1),
+    }
     paths = write_rows(left, left.repeated(range(len(left))), tmp_path / "out", shape=shape)
     for kind in ("parquet", "jsonl"):
         again = read_pool(paths[kind])

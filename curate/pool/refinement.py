@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -97,9 +98,7 @@ def _without_overlaps(pool: Pool, evaluations: Mapping[str, Pool]) -> Pool:
         )
         for row_id, place, found in zip(_ids(pool, positions), _places(pool, positions), contamination.found, strict=True)
     )  # fmt: skip
-    sets = [
-        {**asdict(overlap), "fingerprint": evaluations[overlap.name].fingerprint} for overlap in contamination.overlaps
-    ]
+    sets = [{**asdict(overlap), "fingerprint": evaluations[overlap.name].fingerprint} for overlap in contamination.overlaps]
     return _without(pool, positions, contaminated=rows, refined={"contaminated": {"run_of_words": RUN, "sets": sets}})
 
 
@@ -130,18 +129,19 @@ def _by_source(pool: Pool) -> dict[str, np.ndarray]:
 
 
 def _check_sources(pool: Pool, cap: int | Mapping[str, int] | None, repeat: Mapping[str, int] | None) -> None:
-    for name, given in (("cap", {"": cap} if isinstance(cap, int) else cap or {}), ("repeat", repeat or {})):
+    if isinstance(cap, int) and cap < 1:
+        raise InputError(f"cap: {cap} rows must be at least 1")
+    named = {"cap": cap if isinstance(cap, Mapping) else {}, "repeat": repeat or {}}
+    there = _by_source(pool) if any(named.values()) else {}
+    for option, given in named.items():
         for source, number in given.items():
             if number < 1:
-                raise InputError(f"{name}: {number} rows {f'of {source!r} ' if source else ''}must be at least 1")
-    there = _by_source(pool) if repeat or isinstance(cap, Mapping) else {}
-    for name, given in (("cap", cap), ("repeat", repeat)):
-        for source in given if isinstance(given, Mapping) else ():
+                raise InputError(f"{option}: {number} rows of {source!r} must be at least 1")
             if source not in there:
-                raise InputError(f"{name}: no row has the source {source!r}; there are: {listed(sorted(there)[:30])}")
+                raise InputError(f"{option}: no row has the source {source!r}; there are: {listed(sorted(there)[:30])}")
 
 
-def _without(pool: Pool, positions: np.ndarray, refined: Mapping[str, object], **causes: tuple[object, ...]) -> Pool:
+def _without(pool: Pool, positions: np.ndarray, refined: Mapping[str, Any], **causes: Any) -> Pool:
     kept = pool.take(np.setdiff1d(np.arange(len(pool)), positions, assume_unique=True))
     settings = {**pool.report.refined, **refined}
     return replace(kept, report=replace(pool.report, shapes=kept.shapes, refined=settings, **causes))
