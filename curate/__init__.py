@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from curate.engine import Engine
     from curate.errors import CurateError, InputError
     from curate.observation import Observed, observe
-    from curate.pool import Pool, read_pool
+    from curate.pool import Pool, read_pool, refine
     from curate.recipe import run_recipe
     from curate.selection import Scores, Selection, score, select
     from curate.store import Store
@@ -39,6 +39,7 @@ _HOME = {
     "observe": "curate.observation",
     "Pool": "curate.pool",
     "read_pool": "curate.pool",
+    "refine": "curate.pool",
     "Scores": "curate.selection",
     "Selection": "curate.selection",
     "score": "curate.selection",
@@ -50,7 +51,7 @@ _HOME = {
 }
 __all__ = [
     "CurateError", "Engine", "InputError", "Observed", "Pool", "Scores", "Selection", "Store", "Verdict",
-    "compare", "evaluate", "observe", "read_pool", "run_recipe", "score", "select", "train",
+    "compare", "evaluate", "observe", "read_pool", "refine", "run_recipe", "score", "select", "train",
 ]  # fmt: skip
 
 

@@ -12,10 +12,10 @@ from curate.comparison import compare
 from curate.engine import Engine
 from curate.errors import InputError, first_fault
 from curate.files import output_folder
-from curate.pool import Pool, read_pool
+from curate.pool import Pool, refine
 from curate.registry import make_method
 from curate.resources import data_folder
-from curate.selection import as_model, select
+from curate.selection import as_model, as_pool, select
 from curate.training.config import TrainConfig
 from curate.tuning import train
 
@@ -87,15 +87,22 @@ class Recipe(BaseModel):
     target: str | None = None
     existing: str | None = None
     limit: int | None = Field(None, ge=1)
+    near_duplicates: float | None = Field(None, gt=0, le=1)
+    decontaminate: tuple[str, ...] = ()
+    cap: int | dict[str, int] | None = None
+    repeat: dict[str, int] | None = None
+    seed: int = Field(0, ge=0)
     stages: tuple[Stage, ...] = Field(min_length=1)
     folder: str = "."
 
     @model_validator(mode="before")
     @classmethod
-    def _one_pool(cls, data: Any) -> Any:
-        if isinstance(data, Mapping) and isinstance(data.get("pool"), str):
-            return {**data, "pool": (data["pool"],)}
-        return data
+    def _lists(cls, data: Any) -> Any:
+        """One path may stand for a list of one."""
+        if not isinstance(data, Mapping):
+            return data
+        lists = ("pool", "decontaminate")
+        return {key: (value,) if key in lists and isinstance(value, str) else value for key, value in data.items()}
 
     def path(self, text: str) -> str:
         """A path of the recipe as the file system has it."""
@@ -132,7 +139,14 @@ def run_recipe(recipe: Recipe, *, out: str | Path, engine: Engine, overwrite: bo
         "existing": None if recipe.existing is None else recipe.path(recipe.existing),
         "engine": engine,
     }
-    pool: Pool = read_pool([recipe.path(text) for text in recipe.pool], limit=recipe.limit)
+    pool: Pool = refine(
+        as_pool([recipe.path(text) for text in recipe.pool], limit=recipe.limit),
+        near_duplicates=recipe.near_duplicates,
+        decontaminate=[recipe.path(text) for text in recipe.decontaminate],
+        cap=recipe.cap,
+        repeat=recipe.repeat,
+        seed=recipe.seed,
+    )
     results: list[dict[str, Any]] = []
     with output_folder(out, overwrite=overwrite) as folder:
         for number, stage in enumerate(recipe.stages, 1):

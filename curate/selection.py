@@ -22,7 +22,8 @@ from curate.jobs import Job
 from curate.lm.models import ModelSpec
 from curate.method import Data, Method
 from curate.plan import Plan, fit_name, merge
-from curate.pool import Pool, read_pool, write_duplicates, write_rejected, write_rows
+from curate.pool import Pool, kept_repeats, read_pool, write_rows
+from curate.pool import write_left_out as write_report
 from curate.registry import label, make_method
 from curate.resources import default_model
 from curate.selectors.picks import Picks
@@ -49,12 +50,17 @@ class Prepared:
     unusable: dict[str, str]  # row id -> why the model cannot use it
 
 
-def as_pool(pool: PoolLike) -> Pool:
-    """A Pool as it is, anything else read from disk; the folder of a selection stands for the data in it."""
+def as_pool(pool: PoolLike, *, columns: Mapping[str, str] | None = None, limit: int | None = None) -> Pool:
+    """A Pool as it is, anything else read from disk; the folder of a selection stands for the data in it.
+
+    Rows that a selection holds several times are one row each, to be repeated. `columns`, `limit`: as for `read_pool`.
+    """
     if isinstance(pool, Pool):
         return pool
     paths = [pool] if isinstance(pool, (str, Path)) else list(pool)
-    return read_pool([selected_data(path) for path in paths])
+    data = [selected_data(path) for path in paths]
+    selected = [file for path, file in zip(paths, data, strict=True) if file is not path]
+    return kept_repeats(read_pool(data, columns=columns, limit=limit), selected)
 
 
 def selected_data(path: str | Path) -> str | Path:
@@ -154,7 +160,7 @@ class Scores:
     methods: list[str]
     preferences: dict[str, np.ndarray]  # by method: the score as its choice reads it, higher is kept first
     stages: list[Stage]
-    counts: dict[str, int]  # rows_in, rows_rejected, rows_duplicate, rows_pool
+    counts: dict[str, int]  # rows_in and what it is the sum of: rows_pool, rows_rejected, rows_duplicate, ...
     manifest: dict[str, Any]
     unusable: dict[str, str] = field(default_factory=dict)
 
@@ -202,14 +208,14 @@ def score(
         columns.append(pl.Series(label(method), found.values, dtype=pl.Float64).fill_nan(None))
         if found.is_null.any():
             columns.append(pl.Series(f"{label(method)}_null", found.reasons.tolist(), dtype=pl.String))
-    counts = _counts(whole, prepared)
+    counted = counts(whole, prepared.pool)
     manifest = {
         "curate": versions(),
         "methods": [{"name": m.name, "settings": m.model_dump(mode="json"), "paper": m.paper} for m in chosen],
         **made_from(engine, prepared, spec),
         "fits": _fits(engine, prepared, seen),
         "seed": seed,
-        "counts": counts,
+        "counts": counted,
     }
     return Scores(
         prepared.table.with_columns(columns),
@@ -217,7 +223,7 @@ def score(
         list(preferences),
         preferences,
         engine.stages,
-        counts,
+        counted,
         manifest,
         prepared.unusable,
     )
@@ -229,7 +235,12 @@ def made_from(engine: Engine, prepared: Prepared, model: ModelSpec) -> dict[str,
     return {
         "model": {"name": model.name, "fingerprint": engine.model_hash(model)},
         "scorer_model": {"name": scorer.name, "fingerprint": engine.model_hash(scorer)},
-        "pool": {"files": list(report.files), "fingerprint": prepared.rows.fingerprint, "shapes": report.shapes},
+        "pool": {
+            "files": list(report.files),
+            "fingerprint": prepared.rows.fingerprint,
+            "shapes": report.shapes,
+            "refined": dict(report.refined),
+        },
         "encoding": engine.encoding_spec(model),
         "recipe": prepared.data.recipe.model_dump(mode="json"),
         "stages": [vars(stage) for stage in engine.stages],
@@ -251,9 +262,8 @@ def _fits(engine: Engine, prepared: Prepared, seen: Seen) -> list[dict[str, Any]
 
 
 def write_left_out(pool: Pool, unusable: Mapping[str, str], folder: Path) -> None:
-    """rejected.jsonl, with the rows that the model cannot use, and duplicates.jsonl."""
-    write_rejected(pool.report, folder / "rejected.jsonl")
-    write_duplicates(pool.report, folder / "duplicates.jsonl")
+    """The rows that the pool leaves out, a file for each cause; those that the model cannot use go to rejected.jsonl."""
+    write_report(pool.report, folder)
     with (folder / "rejected.jsonl").open("a") as file:
         for row_id, reason in unusable.items():
             file.write(json.dumps({"row_id": row_id, "reason": reason}) + "\n")
@@ -296,7 +306,7 @@ class Selection:
             self.frame.write_parquet(folder / "selection.parquet")
             self.scores.write_parquet(folder / "scores.parquet")
             if len(self.positions):
-                write_rows(self.pool, self.positions.tolist(), folder, shape=shape)  # type: ignore[arg-type]
+                write_rows(self.pool, self.pool.repeated(self.positions), folder, shape=shape)  # type: ignore[arg-type]
             write_left_out(self.pool, self.unusable, folder)
             (folder / "README.md").write_text(self._card())
             write_manifest(folder / "manifest.json", self.manifest)
@@ -369,8 +379,9 @@ def select(
         "budget": str(parsed),
         "model": spec.label,
         "scorer_model": (scorer or spec).label,
-        **_counts(whole, prepared),
+        **counts(whole, prepared.pool),
         "selected": len(frame),
+        "written": len(prepared.pool.repeated(picks.index)),
         "selected_tokens": int(prepared.table["tokens"].to_numpy()[picks.index].sum()),
         "pool_tokens": int(prepared.table["tokens"].sum()),
         "rows_null": picks.nulls,
@@ -400,17 +411,15 @@ def select(
     return Selection(frame, all_scores, prepared.pool, picks.index, summary, manifest, prepared.unusable)
 
 
-def _counts(whole: Pool, prepared: Prepared) -> dict[str, int]:
-    """rows_in = rows_pool + rows_rejected + rows_duplicate. Of a part of what was read, that part is what comes in."""
-    report = whole.report
-    part = len(whole) < sum(report.shapes.values())
-    rejected, duplicates = (0, 0) if part else (len(report.rejected), len(report.duplicates))
-    return {
-        "rows_in": len(whole) + rejected + duplicates,
-        "rows_rejected": rejected + len(prepared.unusable),
-        "rows_duplicate": duplicates,
-        "rows_pool": len(prepared.pool),
-    }
+def counts(whole: Pool, usable: Pool) -> dict[str, int]:
+    """rows_in, and what it is the sum of; `usable`: what a model can use of the whole, the rest counts as rejected.
+
+    Of a part of what was read, that part is what comes in.
+    """
+    found = whole.report.counts
+    if len(whole) < found["rows_pool"]:
+        found = {**dict.fromkeys(found, 0), "rows_in": len(whole)}
+    return {**found, "rows_pool": len(usable), "rows_rejected": found["rows_rejected"] + len(whole) - len(usable)}
 
 
 def _picks_frame(prepared: Prepared, scores: RowScore, picks: Picks) -> pl.DataFrame:

@@ -24,7 +24,7 @@ def test_what_is_trained_loads_and_has_learned(engine, make_pool, tiny, tmp_path
     recipe = TrainConfig(epochs=4, adapter="none", learning_rate=1e-2, batch_tokens=256)
     account = curate.train(pool, out=tmp_path / "model", model=tiny, recipe=recipe, engine=engine)
     tokens = int(engine.encodings(*handle(engine, pool, tiny)).lengths.sum())
-    assert account["rows"] == 40 and account["rows_unusable"] == 0 and account["epochs"] == pytest.approx(4)
+    assert account["rows"] == account["rows_in"] == 40 and account["rows_rejected"] == 0 and account["epochs"] == pytest.approx(4)
     assert account["tokens"] == 4 * tokens and 0 < account["loss_tokens"] < account["tokens"]
     assert account["last_loss"] < account["first_loss"] and account["seconds"] > 0 and account["flops"] > 0
 

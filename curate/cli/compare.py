@@ -39,9 +39,9 @@ def compare(
     """
     from curate.budget import Budget
 
-    output.check(*pool.pool, *evals.files, others.target, others.existing, engine.store)
+    output.check(*pool.files, *evals.files, others.target, others.existing, engine.store)
     budgets = [Budget.parse(text, strict=True) for text in budget.split(",")]
-    recipe, read = training.recipe(), pool.read()
+    recipe, read = training.recipe(), pool.read(seed)
     if truth:
         from curate.report.truth import judge_picks, show_picks_truth
         from curate.truth import defects

@@ -22,7 +22,7 @@ def inspect(
     engine: Annotated[EngineOptions, Only("store", "max_length")], report: ReportOptions,
     examples: Annotated[int, Option(min=0, help="conversations to show")] = 2,
 ) -> None:  # fmt: skip
-    """Look at a pool: shapes, sources, lengths, problems, and conversations with what is learned from in colour."""
+    """Look at a pool: shapes, sources, lengths, problems, duplicates, and conversations with what is learned from in colour."""
     from curate.report.inspection import inspect_pool, show_inspection
 
     found = inspect_pool(pool.read(), models.model, engine.settings, engine.store, examples)

@@ -22,7 +22,7 @@ def observe(
 
     Example: curate observe pool.jsonl --observables token_logprobs,hidden_mean --out observed/
     """
-    output.check(*pool.pool, example, engine.store)
+    output.check(*pool.files, example, engine.store)
     asked = {"view": view, "example": example, "model": models.model}
     names = observables.split(",")
     read = pool.read()

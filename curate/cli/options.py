@@ -22,26 +22,51 @@ Truth = Annotated[str | None, Option("--truth", help="column that names planted 
 
 @dataclass(frozen=True, kw_only=True)
 class PoolOptions:
-    """Which conversations are read, and how."""
+    """Which conversations are read, and which of them are left out or repeated."""
 
     panel: ClassVar = "Pool"
     pool: Annotated[list[str], Argument(metavar="POOL...", help="files, folders, globs, or a hub dataset org/name")]
     mapping: Annotated[list[str] | None, Option("--map", help="name a column by hand, canonical=yours; repeat")] = None
     limit: Annotated[int | None, Option("--limit", min=1, help="read the first N rows only")] = None
     strict: Annotated[bool, Option("--strict", help="stop when any row cannot be used")] = False
+    near_duplicates: Annotated[
+        float | None, Option("--near-duplicates", metavar="SIMILARITY", help="leave out rows as near as this to another; try 0.8")
+    ] = None
+    decontaminate: Annotated[
+        list[str] | None, Option("--decontaminate", metavar="FILE", help="leave out rows that overlap an evaluation set; repeat")
+    ] = None
+    cap: Annotated[
+        list[str] | None, Option("--cap", metavar="[SOURCE=]N", help="at most N rows of a source, or of every source; repeat")
+    ] = None
+    repeat: Annotated[
+        list[str] | None, Option("--repeat", metavar="SOURCE=K", help="write and train on rows of a source K times; repeat")
+    ] = None
 
-    def read(self) -> Any:
-        """The pool. Raises InputError as `read_pool` does, and with --strict for a rejected row."""
-        from curate.pool import read_pool
-        from curate.selection import selected_data
+    @property
+    def files(self) -> list[str]:
+        """All that is read."""
+        return [*self.pool, *(self.decontaminate or [])]
 
-        pool = read_pool([selected_data(path) for path in self.pool], columns=key_values(self.mapping, "--map"), limit=self.limit)
+    def read(self, seed: int = 0) -> Any:
+        """The pool, refined. Raises InputError as `read_pool` and `refine` do, and with --strict for a rejected row."""
+        cap, repeat = _cap(self.cap), _counts(self.repeat, "--repeat")
+        from curate.pool import refine
+        from curate.selection import as_pool
+
+        pool = as_pool(self.pool, columns=key_values(self.mapping, "--map"), limit=self.limit)
         if self.strict and pool.report.rejected:
             first = pool.report.rejected[0]
             count = len(pool.report.rejected)
             rows = "1 row" if count == 1 else f"{count:,} rows"
             raise InputError(f"--strict: {rows} rejected, the first in {first.file} line {first.line}: {first.reason}")
-        return pool
+        return refine(
+            pool,
+            near_duplicates=self.near_duplicates,
+            decontaminate=self.decontaminate or (),
+            cap=cap,
+            repeat=repeat,
+            seed=seed,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,3 +243,28 @@ def key_values(given: Sequence[str] | None, option: str) -> dict[str, str]:
             raise InputError(f"{option} {text!r}: write key=value")
         pairs[key] = value
     return pairs
+
+
+def _cap(given: Sequence[str] | None) -> int | dict[str, int] | None:
+    if given and not any("=" in text for text in given):
+        if len(given) > 1:
+            raise InputError(f"--cap {given[1]!r}: one cap for every source is enough; write SOURCE=N for a cap of its own")
+        return _whole(given[0], "--cap", given[0])
+    return _counts(given, "--cap") or None
+
+
+def _counts(given: Sequence[str] | None, option: str) -> dict[str, int]:
+    """Sources and numbers, SOURCE=N; a source may have an = in its name."""
+    counts = {}
+    for text in given or ():
+        source, equals, number = text.rpartition("=")
+        if not equals or not source:
+            raise InputError(f"{option} {text!r}: write SOURCE=N")
+        counts[source] = _whole(number, option, text)
+    return counts
+
+
+def _whole(number: str, option: str, text: str) -> int:
+    if not number.isdecimal() or int(number) < 1:
+        raise InputError(f"{option} {text!r}: {number!r} is not a whole number of at least 1")
+    return int(number)

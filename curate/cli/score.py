@@ -26,8 +26,8 @@ def score(
     from curate.report.truth import judge
     from curate.truth import defects
 
-    output.check(*pool.pool, others.target, others.existing, engine.store)
-    recipe, read = training.recipe(), pool.read()
+    output.check(*pool.files, others.target, others.existing, engine.store)
+    recipe, read = training.recipe(), pool.read(seed)
     if truth:
         defects(read, truth)  # an absent column is said before anything runs
     if output.plan:

@@ -41,8 +41,8 @@ def select(
     parsed, chosen = Budget.parse(budget, strict=True), make_method(method, key_values(settings, "--set"))
     if shape not in ("original", "messages"):
         raise InputError(f"shape {shape!r} is not one of original, messages")
-    output.check(*pool.pool, others.target, others.existing, engine.store)
-    recipe, read = training.recipe(), pool.read()
+    output.check(*pool.files, others.target, others.existing, engine.store)
+    recipe, read = training.recipe(), pool.read(seed)
     if output.plan:
         from curate.report.plans import plan_scores
 

@@ -21,12 +21,17 @@ def train(
     seed: Seed = 0,
 ) -> None:  # fmt: skip
     """Fine-tune a model on a pool or a selection; the output is a folder that transformers loads."""
-    output.check(*pool.pool, models.model, engine.store)
+    output.check(*pool.files, models.model, engine.store)
     recipe = training.recipe(epochs=epochs, steps=steps, tokens=tokens, seed=seed)
-    account = engine.run("train", pool=pool.read(), out=output.out, model=models.model, recipe=recipe, overwrite=output.overwrite)
+    account = engine.run(
+        "train", pool=pool.read(seed), out=output.out, model=models.model, recipe=recipe, overwrite=output.overwrite
+    )
     if output.as_json:
         return print_json({**account, "out": str(output.out)})
+    from curate.report.terminal import account_of
+
     console().print(
+        f"{account_of(account)}\n"
         f"trained on {account['rows']:,} rows, {account['tokens']:,} tokens ({account['loss_tokens']:,} in the loss), "
         f"{account['epochs']:.2f} epochs, {account['steps']} steps, {account['seconds']:.0f} s\n"
         f"training loss of the first batch {account['first_loss']:.3f}, of the last {account['last_loss']:.3f} nats per token\n"

@@ -49,12 +49,21 @@ class ArmResult:
 
 @dataclass(frozen=True)
 class Bench:
-    """What all arms of a comparison share: the model, the pool's rows, the tasks and their rows."""
+    """What all arms of a comparison share: the model, the pool's rows, the tasks and their rows.
+
+    repeats: int64 [n], how many times a row is trained on where it is picked.
+    """
 
     engine: Engine
     model: ModelSpec
     rows: Rows
     tasks: Sequence[tuple[Task, Rows]]
+    repeats: np.ndarray
+
+    def trained_on(self, arm: Arm) -> np.ndarray:
+        """int64: the rows of an arm, each as many times as it is trained on."""
+        index = np.array(arm.positions, dtype=np.int64)
+        return np.repeat(index, self.repeats[index])
 
     def spec(self, arm: Arm) -> dict[str, Any]:
         row_ids = self.engine.encodings(self.model, self.rows).row_ids
@@ -64,7 +73,7 @@ class Bench:
             "model": self.engine.model_hash(self.model),
             "encoding": self.engine.encoding_spec(self.model),
             "recipe": arm.recipe.model_dump(mode="json") if arm.recipe else None,
-            "rows": hash_ids(row_ids[i] for i in arm.positions),
+            "rows": hash_ids(row_ids[i] for i in self.trained_on(arm)),
             "tasks": [[task.name, task.metric, rows.fingerprint, *_generation(task)] for task, rows in self.tasks],
         }
 
@@ -101,13 +110,13 @@ class Bench:
         if arm.recipe is None:
             nothing = {"tokens": 0, "loss_tokens": 0, "epochs": 0.0, "steps": 0, "seconds": 0.0, "flops": 0.0}
             return load_model(self.model.folder(), device=resolve_device(engine.device), dtype="float32"), nothing
-        whole = len(arm.positions) == self.rows.size
+        whole = len(arm.positions) == self.rows.size and (self.repeats == 1).all()
         fit = Fit(self.model, self.rows, arm.recipe)
         if whole and engine.store.has("fits", engine.fit_spec(fit)):
             # A method has made this very training already, as its reference.
             fitted = engine.fitted(fit)
             return load_model(fitted.folder, device=resolve_device(engine.device), dtype="float32"), fitted.account
-        encodings = engine.encodings(self.model, self.rows).take(arm.positions)
+        encodings = engine.encodings(self.model, self.rows).take(self.trained_on(arm))
         result = engine.train(self.model, encodings, arm.recipe, f"train {arm.name}")
         return result.merged(), result.account()
 

@@ -166,7 +166,8 @@ def set_up(
         margin,
         confidence,
     )
-    bench = Bench(engine, spec, prepared.rows, [(task, engine.add(f"eval {task.name}", task.pool, spec)[1]) for task in tasks])
+    held_out = [(task, engine.add(f"eval {task.name}", task.pool, spec)[1]) for task in tasks]
+    bench = Bench(engine, spec, prepared.rows, held_out, prepared.pool.repeats)
     return Setup(design, bench, prepared, remarks, _config(design, spec, prepared, total))
 
 

@@ -1,10 +1,12 @@
-"""The pool of conversations: read, validated, fingerprinted, written."""
+"""The pool of conversations: read, validated, fingerprinted, refined, written."""
 
 from curate.pool.pool import Pool
 from curate.pool.read import read_pool
-from curate.pool.report import Duplicate, ReadReport, Rejected, write_duplicates, write_rejected
+from curate.pool.refinement import kept_repeats, refine
+from curate.pool.report import Contaminated, Duplicate, NearDuplicate, OverCap, ReadReport, Rejected, write_left_out
 from curate.pool.write import write_rows
 
 __all__ = [
-    "Duplicate", "Pool", "ReadReport", "Rejected", "read_pool", "write_duplicates", "write_rejected", "write_rows",
+    "Contaminated", "Duplicate", "NearDuplicate", "OverCap", "Pool", "ReadReport", "Rejected", "kept_repeats", "read_pool",
+    "refine", "write_left_out", "write_rows",
 ]  # fmt: skip

@@ -2,8 +2,9 @@
 
 import functools
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import polars
 
 Positions = Sequence[int] | np.ndarray
+ID_DIGITS = 32  # of a row id, hex
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +41,7 @@ class Pool:
     _layouts: tuple[Layout, ...] = field(repr=False)
     _layout_codes: np.ndarray = field(repr=False)  # int16 [n]
     _columns: Mapping[str, str] = field(repr=False, default_factory=dict)  # canonical field -> the user's column
+    _repeats: np.ndarray | None = field(repr=False, default=None)  # int64 [n]; None: every row once
 
     def __len__(self) -> int:
         return self.rows.num_rows
@@ -51,12 +54,21 @@ class Pool:
     @functools.cached_property
     def sources(self) -> list[str | None]:
         """n names, None where a row has no source."""
-        return self.rows["source"].to_pylist()
+        names = self.rows["source"].combine_chunks().dictionary_encode()
+        known = [*names.dictionary.to_pylist(), None]  # one string for all rows of a source
+        return [known[code] for code in names.indices.fill_null(len(known) - 1).to_pylist()]
 
     @functools.cached_property
     def fingerprint(self) -> str:
         """32 hex digits: the hash of the sorted row ids. Equal for equal sets of conversations."""
-        return hashlib.blake2b("\n".join(self.row_ids).encode(), digest_size=16).hexdigest()
+        lines = np.full((len(self), ID_DIGITS + 1), ord("\n"), dtype=np.uint8)
+        lines[:, :-1] = self._ids.view(np.uint8).reshape(-1, ID_DIGITS)
+        return hashlib.blake2b(lines.tobytes()[:-1], digest_size=16).hexdigest()
+
+    @property
+    def shapes(self) -> dict[str, int]:
+        """Rows by the shape that they came in."""
+        return shapes_of(self._layouts, self._layout_codes)
 
     @property
     def column_names(self) -> list[str]:
@@ -93,11 +105,28 @@ class Pool:
         if len(index) and (index[1:] == index[:-1]).any():
             raise InputError("a position is given twice")
         rows, origins, codes = gather_table(self.rows, index), self._origins[index], self._layout_codes[index]
-        return Pool(rows, self.report, self._originals, origins, self._layouts, codes, self._columns)
+        repeats = None if self._repeats is None else self._repeats[index]
+        return replace(self, rows=rows, _origins=origins, _layout_codes=codes, _repeats=repeats)
+
+    @property
+    def repeats(self) -> np.ndarray:
+        """int64 [n]: how many times each row is written and trained on."""
+        return np.ones(len(self), dtype=np.int64) if self._repeats is None else self._repeats
+
+    def repeated(self, positions: Positions | None = None) -> np.ndarray:
+        """int64: these positions, in the order given, each as many times as it is written and trained on."""
+        index = self.index(positions)
+        return np.repeat(index, self.repeats[index])
+
+    def with_repeats(self, repeats: np.ndarray) -> "Pool":
+        """The same rows, to be written and trained on this many times each. `repeats`: int64 [n], at least 1."""
+        if repeats.shape != (len(self),) or (repeats < 1).any():
+            raise ValueError("repeats must be one number for each row, at least 1")
+        return replace(self, _repeats=None if (repeats == 1).all() else repeats)
 
     def subset(self, row_ids: Sequence[str]) -> "Pool":
         """The rows with these ids, sorted by row id. Raises InputError naming an id that the pool does not have."""
-        return self.take([self._position(row_id) for row_id in row_ids])
+        return self.take(self.positions(row_ids))
 
     def column(self, name: str) -> pa.ChunkedArray:
         """An original column, aligned with `rows`; null where a row has none.
@@ -133,14 +162,20 @@ class Pool:
         return frame
 
     @functools.cached_property
-    def _positions(self) -> dict[str, int]:
-        return {row_id: position for position, row_id in enumerate(self.row_ids)}
+    def _ids(self) -> np.ndarray:
+        """The row ids as they stand in `rows`, of type S32: 32 bytes each where a list of strings takes 90."""
+        blocks = [np.asarray(chunk.cast(pa.binary(ID_DIGITS)).to_numpy(zero_copy_only=False), dtype=f"S{ID_DIGITS}")
+                  for chunk in self.rows["row_id"].chunks]  # fmt: skip
+        return np.concatenate(blocks) if blocks else np.zeros(0, dtype=f"S{ID_DIGITS}")
 
-    def _position(self, row_id: str) -> int:
-        try:
-            return self._positions[row_id]
-        except KeyError:
-            raise InputError(f"the pool has no row with the id '{row_id}'") from None
+    def positions(self, row_ids: Sequence[str]) -> np.ndarray:
+        """int64: where the rows with these ids stand. Raises InputError naming an id that the pool does not have."""
+        wanted = [row_id.encode() for row_id in row_ids]
+        index = np.searchsorted(self._ids, np.array(wanted, dtype=f"S{ID_DIGITS}"))
+        for row_id, given, at in zip(row_ids, wanted, index.tolist(), strict=True):
+            if at == len(self) or self._ids[at] != given:
+                raise InputError(f"the pool has no row with the id '{row_id}'")
+        return index
 
     def layouts(self, positions: Positions | None = None) -> set[Layout]:
         """The different layouts among the rows at these positions."""
@@ -166,3 +201,11 @@ def clean_messages(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 message["tool_calls"] = orjson.loads(message["tool_calls"])
         cleaned.append(message)
     return cleaned
+
+
+def shapes_of(layouts: Sequence[Layout], codes: np.ndarray) -> dict[str, int]:
+    """How many rows came in each shape. `codes`: of each row's layout."""
+    counts: Counter[str] = Counter()
+    for code, count in zip(*np.unique(codes, return_counts=True), strict=True):
+        counts[layouts[code].shape] += int(count)
+    return dict(counts)

@@ -1,7 +1,6 @@
 """From paths to a pool: every row read is in the pool, rejected with a reason, or listed as a duplicate."""
 
 import gc
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -16,7 +15,7 @@ from curate.pool.batches import Batch
 from curate.pool.builder import Builder
 from curate.pool.gather import starts_of
 from curate.pool.originals import Block, Originals
-from curate.pool.pool import Pool
+from curate.pool.pool import Pool, shapes_of
 from curate.pool.readers import open_batches
 from curate.pool.reasons import Unusable, listed
 from curate.pool.report import Duplicate, ReadReport, Rejected
@@ -171,10 +170,10 @@ class _Reading:
                 )
         built = self._builder.build()
         originals = Originals(self._blocks, list(self._names))
-        shapes = Counter(built.layouts[code].shape for code in built.layout_codes.tolist())
         duplicates = self._duplicates(built.duplicates, originals)
-        report = ReadReport(tuple(self._files), self._rows_in, dict(shapes), tuple(self._rejected), duplicates)
         layouts, columns = tuple(built.layouts), self.shaper.columns
+        shapes = shapes_of(layouts, built.layout_codes)
+        report = ReadReport(tuple(self._files), self._rows_in, shapes, tuple(self._rejected), duplicates)
         return Pool(built.rows, report, originals, built.origins, layouts, built.layout_codes, columns)
 
     def _duplicates(self, found: list[tuple[str, int, int]], originals: Originals) -> tuple[Duplicate, ...]:

@@ -11,12 +11,14 @@ from scipy.stats import spearmanr
 
 from curate.observation import Observed
 from curate.report.table import show_table
+from curate.report.terminal import account_of
 from curate.report.truth import show_auroc
 from curate.selection import Scores
 
 
 def show_scores(console: Console, scores: Scores, judged: pl.DataFrame | None, out: str) -> None:
     """Quantiles of each score, its rank correlation with the reply's length, and the planted-truth table."""
+    console.print(account_of(scores.counts), highlight=False)
     console.print(_spread("method", "scored", scores.frame, scores.methods))
     if judged is not None:
         console.print(show_auroc(judged))

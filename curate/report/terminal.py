@@ -36,8 +36,7 @@ def show_selection(summary: Mapping[str, Any], out: str | None) -> RenderableTyp
     """What was read, what was picked, what it cost."""
     share = summary["selected"] / max(1, summary["rows_pool"])
     lines = [
-        f"read      {summary['rows_in']:,} rows = {summary['rows_pool']:,} in the pool + {summary['rows_rejected']:,} rejected "
-        f"+ {summary['rows_duplicate']:,} duplicate",
+        f"read      {account_of(summary)}",
         f"picked    {summary['selected']:,} rows ({share:.1%}), {summary['selected_tokens']:,} of {summary['pool_tokens']:,} "
         f"tokens, by {summary['method']} with {summary['scorer_model']}",
         f"computed  {summary['computed_rows']:,} rows; {summary['reused_rows']:,} reused from the store; "
@@ -47,9 +46,20 @@ def show_selection(summary: Mapping[str, Any], out: str | None) -> RenderableTyp
         lines.append(f"left out  {summary['rows_null']:,} rows without a score (see null_reason in scores.parquet)")
     if summary["shortfall"]:
         lines.append(f"short     {summary['shortfall']}")
+    if summary["written"] > summary["selected"]:
+        lines.append(f"repeated  {summary['written']:,} rows are written, those of repeated sources several times")
     if out:
         lines.append(f"written   {out}")
     return Text("\n".join(lines))
+
+
+def account_of(counts: Mapping[str, Any]) -> str:
+    """Rows in, and what they are the sum of; causes that only an option brings are named where there are any."""
+    causes = {"near_duplicate": "near-duplicate", "contaminated": "contaminated", "over_cap": "over the cap"}
+    refined = [(key, name) for key, name in causes.items() if counts[f"rows_{key}"]]
+    left_out = [("rejected", "rejected"), ("duplicate", "duplicate"), *refined]
+    parts = [f"{counts['rows_pool']:,} in the pool", *(f"{counts[f'rows_{key}']:,} {name}" for key, name in left_out)]
+    return f"{counts['rows_in']:,} rows in = {' + '.join(parts)}"
 
 
 def show_frame(console: Console, frame: pl.DataFrame, title: str, limit: int = 20) -> None:

@@ -346,7 +346,7 @@ def test_select_as_messages(run, messy, tmp_path):
 def test_select_for_people(run, messy):
     code, out, _ = run("select", messy, "-m", "longest", "-b", "10%", "--out", "out")
     assert code == 0
-    assert "60 rows = 58 in the pool + 1 rejected + 1 duplicate" in out
+    assert "60 rows in = 58 in the pool + 1 rejected + 1 duplicate" in out
     assert "5 rows (8.6%)" in out and "by longest with base-4m" in out and "written   out" in out
 
 

@@ -11,12 +11,12 @@ import pytest
 import curate
 from curate.budget import Budget
 from curate.cli import _main
-from curate.comparison.arms import Arm, ArmResult
+from curate.comparison.arms import Arm, ArmResult, Bench
 from curate.comparison.run import Design, _conclude
 from curate.comparison.statistics import holm
 from curate.errors import InputError
 from curate.evaluation.tasks import Task
-from curate.selection import as_pool
+from curate.selection import as_model, as_pool
 from curate.training.config import TrainConfig
 
 CONTRACT = {
@@ -298,3 +298,16 @@ def test_holm_counts_the_tested_arms_alone():
     for name in ("random", "full, 1 epoch", "untrained"):
         assert [arms[name][key] for key in ("p_value", "p_holm", "answer")] == [None] * 3
     assert "ceiling" in arms["full, 1 epoch"]["note"]
+
+
+def test_repeated_rows_are_trained_on_repeatedly(options, engine):
+    model = as_model(options["model"])
+    usable, rows, _ = engine.add("pool", as_pool(options["pool"]), model)
+    times = np.ones(len(usable), dtype=np.int64)
+    once = Bench(engine, model, rows, (), times)
+    often = Bench(engine, model, rows, (), np.where(np.arange(len(usable)) == 4, 3, times))
+    arm = Arm("random", "10%", 0, (2, 4), TrainConfig(tokens=100))
+    assert once.trained_on(arm).tolist() == [2, 4] and often.trained_on(arm).tolist() == [2, 4, 4, 4]
+    assert once.spec(arm) != often.spec(arm)
+    other = Arm("random", "10%", 0, (2, 3), TrainConfig(tokens=100))
+    assert once.spec(other) == often.spec(other)

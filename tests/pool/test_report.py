@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from curate.pool import Pool, ReadReport, write_duplicates, write_rejected
+from curate.pool import Pool, ReadReport, write_left_out
 
 from .conftest import chat
 
@@ -16,8 +16,7 @@ def test_the_account_must_balance() -> None:
 
 def test_lists_are_written_as_json_lines(read: Callable[..., Pool], tmp_path: Path) -> None:
     pool = read([chat("q", id=1), chat("q", id=2, source="s"), "oops"])
-    write_rejected(pool.report, tmp_path / "out" / "rejected.jsonl")
-    write_duplicates(pool.report, tmp_path / "out" / "duplicates.jsonl")
+    write_left_out(pool.report, tmp_path / "out")
     file = str(tmp_path / "data.jsonl")
     (rejected,) = [json.loads(line) for line in (tmp_path / "out" / "rejected.jsonl").read_text().splitlines()]
     assert (rejected["file"], rejected["line"], rejected["record_text"]) == (file, 3, "oops")
@@ -29,5 +28,7 @@ def test_lists_are_written_as_json_lines(read: Callable[..., Pool], tmp_path: Pa
 
 
 def test_nothing_to_list_gives_empty_files(read: Callable[..., Pool], tmp_path: Path) -> None:
-    write_rejected(read([chat()]).report, tmp_path / "rejected.jsonl")
-    assert (tmp_path / "rejected.jsonl").read_bytes() == b""
+    write_left_out(read([chat()]).report, tmp_path / "out")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == {
+        "rejected.jsonl": b"", "duplicates.jsonl": b"",
+    }  # fmt: skip

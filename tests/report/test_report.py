@@ -63,7 +63,8 @@ def test_a_frame(show):
 
 
 SUMMARY = {
-    "rows_in": 1060, "rows_pool": 1058, "rows_rejected": 1, "rows_duplicate": 1, "selected": 106, "selected_tokens": 5000,
+    "rows_in": 1060, "rows_pool": 1058, "rows_rejected": 1, "rows_duplicate": 1, "rows_near_duplicate": 0,
+    "rows_contaminated": 0, "rows_over_cap": 0, "selected": 106, "written": 106, "selected_tokens": 5000,
     "pool_tokens": 100000, "method": "lobass", "scorer_model": "base-4m", "computed_rows": 8, "reused_rows": 1050,
     "seconds": 12.34, "rows_null": 0, "shortfall": None,
 }  # fmt: skip
@@ -71,7 +72,7 @@ SUMMARY = {
 
 def test_a_selection(show):
     text = "\n".join(show(show_selection(SUMMARY, "out/[x]"), 200))
-    assert "1,060 rows = 1,058 in the pool + 1 rejected + 1 duplicate" in text
+    assert "1,060 rows in = 1,058 in the pool + 1 rejected + 1 duplicate\n" in text
     assert "106 rows (10.0%), 5,000 of 100,000 tokens, by lobass with base-4m" in text
     assert "8 rows; 1,050 reused from the store; 12.3 s" in text and "out/[x]" in text
     assert "left out" not in text and "short" not in text
@@ -168,13 +169,45 @@ def test_an_inspection(show, make_pool, tiny, tmp_path):
     json.dumps(s)
 
     # What is learned from is the reply and nothing else.
-    assert len(found.examples) == 2
-    for pieces in found.examples:
-        learned = "".join(text for text, yes in pieces if yes)
-        rest = "".join(text for text, yes in pieces if not yes)
+    assert [example.source for example in found.examples] == ["s0", "s1"]
+    for example in found.examples:
+        learned = "".join(text for text, yes in example.pieces if yes)
+        rest = "".join(text for text, yes in example.pieces if not yes)
         assert learned.startswith("It is ") and "What is" not in learned and "What is" in rest and "It is" not in rest
     text = "\n".join(show(lambda console: show_inspection(console, found)))
     assert "13 rows in = 12 in the pool + 1 rejected + 0 duplicate" in text and "not JSON" in text and "example 2" in text
+
+    many = inspect_pool(as_pool(path), str(tiny), {"device": "cpu"}, tmp_path / "store", 100).examples
+    assert len({example.row_id for example in many}) == len(many) == 12
+
+
+def test_an_inspection_counts_near_duplicates_and_overlaps(show, make_pool, tiny, tmp_path, monkeypatch):
+    def said(i):  # every third row is near to the one before
+        words = " ".join(f"w{i - (i % 3 == 2)}x{k}" for k in range(20))
+        return [
+            {"role": "user", "content": f"{words}{' please' * (i % 3 == 2)}"},
+            {"role": "assistant", "content": f"Number {i // 3}."},
+        ]
+
+    pool = curate.read_pool(make_pool(range(9), messages=said))
+    evaluation = curate.read_pool(make_pool([1, 40], "eval.jsonl", messages=said))
+
+    def inspected(pool):
+        found = inspect_pool(pool, str(tiny), {"device": "cpu"}, tmp_path / "store", 0)
+        return found.summary, " ".join(" ".join(show(lambda console: show_inspection(console, found))).split())
+
+    summary, text = inspected(pool)
+    assert summary["near_duplicates"] == {"similarity": 0.8, "rows": 3} and "near-duplicates: 3 (33.3%)" in text
+    assert sum(source["near_duplicates"] for source in summary["sources"].values()) == 3
+
+    summary, text = inspected(curate.refine(pool, near_duplicates=0.8, decontaminate={"held out": evaluation}))
+    assert summary["near_duplicates"] is None and summary["rows_near_duplicate"] == 3 and summary["rows_contaminated"] == 1
+    assert "9 rows in = 5 in the pool + 0 rejected + 0 duplicate + 3 near-duplicate + 1 contaminated" in text
+    assert "held out 2 1 (50.0%) 1 (50.0%) 1" in text
+
+    monkeypatch.setattr("curate.report.inspection.NEAR_ROWS", 5)
+    summary, text = inspected(pool)
+    assert summary["near_duplicates"] is None and "near-duplicates are not counted above 5 rows" in text
 
 
 # --plan
