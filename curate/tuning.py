@@ -10,7 +10,7 @@ import polars as pl
 
 from curate.comparison.statistics import weights_by_source
 from curate.engine import Engine
-from curate.evaluation.tasks import EvalResult, Task
+from curate.evaluation.tasks import EvalResult, Task, check_finite
 from curate.evaluation.tasks import evaluate as evaluate_task
 from curate.files import output_folder
 from curate.lm.models import ModelSpec, load_model, resolve_device
@@ -72,7 +72,8 @@ def evaluate(
     for task in as_tasks(evals):
         usable, rows, _ = engine.add(f"eval {task.name}", task.pool, spec)
         task = replace(task, pool=usable)
-        lines += _by_source(evaluate_task(network, engine.tokenizer(spec), task, engine.encodings(spec, rows)))
+        result = evaluate_task(network, engine.tokenizer(spec), task, engine.encodings(spec, rows))
+        lines += _by_source(check_finite(result, f"the model {spec.label}", "its weights are damaged or its training diverged"))
     schema = {"task": pl.String, "metric": pl.String, "source": pl.String, "value": pl.Float64, "items": pl.Int64}
     return pl.DataFrame(lines, schema=schema)
 

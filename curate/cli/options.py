@@ -14,6 +14,7 @@ from typer import Argument, Option
 
 from curate.cli.terminal import console, print_json
 from curate.errors import InputError, first_fault
+from curate.wording import counted
 
 Methods = Annotated[str, Option("--methods", "--method", "-m", help="names, with commas; name:key=value sets a setting")]
 Seed = Annotated[int, Option("--seed", min=0)]
@@ -30,18 +31,28 @@ class PoolOptions:
     limit: Annotated[int | None, Option("--limit", min=1, help="read the first N rows only")] = None
     strict: Annotated[bool, Option("--strict", help="stop when any row cannot be used")] = False
 
-    def read(self) -> Any:
-        """The pool. Raises InputError as `read_pool` does, and with --strict for a rejected row."""
+    def read(self, engine: "EngineOptions | None" = None, *models: str | None) -> Any:
+        """The pool. Raises InputError as `read_pool` does, and with --strict for a row that cannot be used.
+
+        engine, models: what is to use the rows; the first model is the one to be trained, None where another trains.
+        """
         from curate.pool import read_pool
         from curate.selection import selected_data
 
         pool = read_pool([selected_data(path) for path in self.pool], columns=key_values(self.mapping, "--map"), limit=self.limit)
-        if self.strict and pool.report.rejected:
-            first = pool.report.rejected[0]
-            count = len(pool.report.rejected)
-            rows = "1 row" if count == 1 else f"{count:,} rows"
-            raise InputError(f"--strict: {rows} rejected, the first in {first.file} line {first.line}: {first.reason}")
+        if self.strict:
+            self._refuse(pool.report.rejected)
+            if engine is not None:
+                self._refuse(engine.unusable(pool, *models))
         return pool
+
+    @staticmethod
+    def _refuse(rejected: Sequence[Any]) -> None:
+        if rejected:
+            first = rejected[0]
+            raise InputError(
+                f"--strict: {counted(len(rejected))} rejected, the first in {first.file} line {first.line}: {first.reason}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +162,15 @@ class EngineOptions:
         import curate
 
         return curate.Engine(store=curate.Store(self.store), **self.settings)
+
+    def unusable(self, pool: Any, *models: str | None) -> Sequence[Any]:
+        """The rows that one of the models cannot use; the first model is the embedded one where it is None."""
+        from curate.selection import as_model, unusable_rows
+
+        engine, failed = self.make(), {}
+        for spec in dict.fromkeys(as_model(name) for name in (models[:1] + tuple(filter(None, models[1:])))):
+            failed.update(engine.add("pool", pool, spec)[2])
+        return unusable_rows(pool, failed)
 
     def run(self, verb: str, **arguments: Any) -> Any:
         """Call a public function of the library with an engine made from the options, or the flow of that name."""

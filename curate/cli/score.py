@@ -27,7 +27,7 @@ def score(
     from curate.truth import defects
 
     output.check(*pool.pool, others.target, others.existing, engine.store)
-    recipe, read = training.recipe(), pool.read()
+    recipe, read = training.recipe(), pool.read(engine, models.model)
     if truth:
         defects(read, truth)  # an absent column is said before anything runs
     if output.plan:

@@ -204,7 +204,7 @@ def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> "PreTrai
     from transformers import AutoTokenizer
 
     if not any(file for pattern in ("tokenizer.*", "vocab.*", "*.model", "*.tiktoken") for file in folder.glob(pattern)):
-        raise InputError(f"the model folder {folder} holds no tokenizer, such as tokenizer.json")
+        raise InputError(f"the tokenizer in {folder} cannot be loaded: there is none, such as tokenizer.json")
 
     _quiet()
     try:

@@ -15,6 +15,7 @@ from curate.pool import Pool
 from curate.report.table import printable, show_table
 from curate.selection import as_model
 from curate.store import Store
+from curate.wording import counted
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def show_inspection(console: Console, found: Inspection) -> None:
     """The inspection on a terminal."""
     s = found.summary
     console.print(
-        f"{s['rows_in']:,} rows in = {s['rows_pool']:,} in the pool + {s['rows_rejected']:,} rejected + "
+        f"{counted(s['rows_in'])} in = {s['rows_pool']:,} in the pool + {s['rows_rejected']:,} rejected + "
         f"{s['rows_duplicate']:,} duplicate; shape: {', '.join(f'{k} {v:,}' for k, v in s['shapes'].items())}",
         highlight=False,
     )
@@ -76,7 +77,7 @@ def show_inspection(console: Console, found: Inspection) -> None:
         text = f"{what}: median {spread['median']:.0f}, 5% {spread['p5']:.0f}, 95% {spread['p95']:.0f}, most {spread['max']:.0f}"
         console.print(f"{text}; {spread['total']:,} in all ({s['tokenizer']})", highlight=False)
     if s["truncated"]:
-        console.print(f"{s['truncated']:,} rows are cut to {s['max_length']} tokens", highlight=False)
+        console.print(f"{counted(s['truncated'])} cut to {s['max_length']} tokens", highlight=False)
     if s["problems"]:
         rows = [[reason, f"{count:,}"] for reason, count in s["problems"].items()]
         console.print(show_table("\nproblems", ("reason", "rows"), rows, right=("rows",)))

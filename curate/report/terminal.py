@@ -10,6 +10,7 @@ from rich.text import Text
 
 from curate.comparison.verdict import COLUMNS, NUMBERS, Verdict, table_row, tables
 from curate.report.table import show_table
+from curate.wording import counted
 
 ANSWER_STYLE = {"better": "bold green", "worse": "red", "equivalent": "cyan", "undecided": "yellow"}
 
@@ -36,15 +37,15 @@ def show_selection(summary: Mapping[str, Any], out: str | None) -> RenderableTyp
     """What was read, what was picked, what it cost."""
     share = summary["selected"] / max(1, summary["rows_pool"])
     lines = [
-        f"read      {summary['rows_in']:,} rows = {summary['rows_pool']:,} in the pool + {summary['rows_rejected']:,} rejected "
+        f"read      {counted(summary['rows_in'])} = {summary['rows_pool']:,} in the pool + {summary['rows_rejected']:,} rejected "
         f"+ {summary['rows_duplicate']:,} duplicate",
-        f"picked    {summary['selected']:,} rows ({share:.1%}), {summary['selected_tokens']:,} of {summary['pool_tokens']:,} "
+        f"picked    {counted(summary['selected'])} ({share:.1%}), {summary['selected_tokens']:,} of {summary['pool_tokens']:,} "
         f"tokens, by {summary['method']} with {summary['scorer_model']}",
-        f"computed  {summary['computed_rows']:,} rows; {summary['reused_rows']:,} reused from the store; "
+        f"computed  {counted(summary['computed_rows'])}; {summary['reused_rows']:,} reused from the store; "
         f"{summary['seconds']:.1f} s",
     ]
     if summary["rows_null"]:
-        lines.append(f"left out  {summary['rows_null']:,} rows without a score (see null_reason in scores.parquet)")
+        lines.append(f"left out  {counted(summary['rows_null'])} without a score (see null_reason in scores.parquet)")
     if summary["shortfall"]:
         lines.append(f"short     {summary['shortfall']}")
     if out:
