@@ -7,6 +7,7 @@ import platform
 import re
 import secrets
 import shutil
+import tempfile
 import time
 import zlib
 from collections.abc import Iterable, Iterator
@@ -155,8 +156,11 @@ def check_output(
         parent = parent.parent
     if not parent.is_dir():
         raise InputError(f"the output folder {folder} cannot be made: {parent} is a file")
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise InputError(f"the output folder {folder} cannot be written: no permission in {parent}")
+    try:  # the permissions do not tell: root may do anything, but not in /proc or on what is mounted for reading
+        with tempfile.TemporaryDirectory(prefix=".curate-", dir=parent):
+            pass
+    except OSError as error:
+        raise InputError(f"the output folder {folder} cannot be written: {error.strerror} in {parent}") from None
 
 
 @contextlib.contextmanager

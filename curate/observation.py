@@ -17,7 +17,7 @@ from curate.lm.views import AFTER_EXAMPLE, CONVERSATION, ROW_VIEWS
 from curate.plan import merge
 from curate.pool import Pool
 from curate.requests import Observe, Pairs, Rows
-from curate.selection import PoolLike, Prepared, as_model, as_pool, made_from, prepare, write_left_out
+from curate.selection import PoolLike, Prepared, Unusable, as_model, as_pool, made_from, prepare, write_left_out
 from curate.signals import RowScore, RowTokens, RowVector
 from curate.stages import Stage
 from curate.store import write_manifest
@@ -38,7 +38,7 @@ class Observed:
     pool: Pool
     stages: list[Stage]
     manifest: dict[str, Any] = field(default_factory=dict)
-    unusable: dict[str, str] = field(default_factory=dict)
+    unusable: tuple[Unusable, ...] = ()
 
     def write(self, out: str | Path, *, overwrite: bool = False) -> None:
         """observed.parquet, the rejected and duplicate rows and the manifest, in a folder that is made."""

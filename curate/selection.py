@@ -5,7 +5,7 @@ import shlex
 import time
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,16 @@ if TYPE_CHECKING:
 PoolLike = Pool | str | Path | Sequence[str | Path]
 
 
+@dataclass(frozen=True)
+class Unusable:
+    """A row of a pool that a model cannot use."""
+
+    row_id: str
+    file: str
+    line: int
+    reason: str
+
+
 @dataclass
 class Prepared:
     """A pool that every model of a run can use, and what methods may know of it."""
@@ -47,7 +57,7 @@ class Prepared:
     rows: "Rows"
     data: Data
     table: pl.DataFrame  # row_id, source, tokens, response_tokens; sorted by row id
-    unusable: dict[str, str]  # row id -> why the model cannot use it
+    unusable: tuple[Unusable, ...]  # by the model
 
 
 def as_pool(pool: PoolLike, *, columns: Mapping[str, str] | None = None, limit: int | None = None) -> Pool:
@@ -128,7 +138,14 @@ def prepare(
             "response_tokens": encodings.response_lengths,
         }
     )
-    return Prepared(usable, rows, data, table, failed)
+    return Prepared(usable, rows, data, table, unusable_rows(pool, failed))
+
+
+def unusable_rows(pool: Pool, failed: Mapping[str, str]) -> tuple[Unusable, ...]:
+    """The rows of a pool that a model cannot use, by file and line. failed: row id -> why."""
+    at = [i for i, row_id in enumerate(pool.row_ids) if row_id in failed]
+    places = pool.rows.select(["row_id", "file", "line"]).take(np.array(at, dtype=np.int64)).to_pylist()
+    return tuple(sorted((Unusable(**place, reason=failed[place["row_id"]]) for place in places), key=lambda r: (r.file, r.line)))
 
 
 def generator(seed: int, method: Method, purpose: str) -> np.random.Generator:
@@ -162,7 +179,7 @@ class Scores:
     stages: list[Stage]
     counts: dict[str, int]  # rows_in and what it is the sum of: rows_pool, rows_rejected, rows_duplicate, ...
     manifest: dict[str, Any]
-    unusable: dict[str, str] = field(default_factory=dict)
+    unusable: tuple[Unusable, ...] = ()
 
     def write(self, out: str | Path, *, overwrite: bool = False) -> None:
         """scores.parquet, the rejected and duplicate rows and the manifest, in a folder that is made."""
@@ -261,12 +278,11 @@ def _fits(engine: Engine, prepared: Prepared, seen: Seen) -> list[dict[str, Any]
     return found
 
 
-def write_left_out(pool: Pool, unusable: Mapping[str, str], folder: Path) -> None:
+def write_left_out(pool: Pool, unusable: Sequence[Unusable], folder: Path) -> None:
     """The rows that the pool leaves out, a file for each cause; those that the model cannot use go to rejected.jsonl."""
     write_report(pool.report, folder)
     with (folder / "rejected.jsonl").open("a") as file:
-        for row_id, reason in unusable.items():
-            file.write(json.dumps({"row_id": row_id, "reason": reason}) + "\n")
+        file.writelines(json.dumps(asdict(row)) + "\n" for row in unusable)
 
 
 @dataclass
@@ -283,7 +299,7 @@ class Selection:
     positions: np.ndarray
     summary: dict[str, Any]
     manifest: dict[str, Any]
-    unusable: dict[str, str] = field(default_factory=dict)
+    unusable: tuple[Unusable, ...] = ()
 
     def __len__(self) -> int:
         return len(self.frame)

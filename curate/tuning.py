@@ -10,11 +10,11 @@ import polars as pl
 
 from curate.comparison.statistics import weights_by_source
 from curate.engine import Engine
-from curate.evaluation.tasks import EvalResult, Task
+from curate.evaluation.tasks import EvalResult, Task, check_finite
 from curate.evaluation.tasks import evaluate as evaluate_task
 from curate.files import output_folder
 from curate.lm.models import ModelSpec, load_model, resolve_device
-from curate.selection import PoolLike, as_model, as_pool, as_tasks, counts, write_left_out
+from curate.selection import PoolLike, as_model, as_pool, as_tasks, counts, unusable_rows, write_left_out
 from curate.store import write_manifest
 from curate.training.config import TrainConfig
 from curate.versions import versions
@@ -53,7 +53,7 @@ def train(
         }
         kept = {"model": spec.name, "recipe": config.model_dump(mode="json"), "pool": usable.fingerprint, **account}
         write_manifest(folder / "training.json", {**kept, "versions": versions(), "store": engine.store.provenance()})
-        write_left_out(whole, failed, folder)
+        write_left_out(whole, unusable_rows(whole, failed), folder)
         for file in (folder / "model").iterdir():
             file.rename(folder / file.name)
         (folder / "model").rmdir()
@@ -76,7 +76,8 @@ def evaluate(
     for task in as_tasks(evals):
         usable, rows, _ = engine.add(f"eval {task.name}", task.pool, spec)
         task = replace(task, pool=usable)
-        lines += _by_source(evaluate_task(network, engine.tokenizer(spec), task, engine.encodings(spec, rows)))
+        result = evaluate_task(network, engine.tokenizer(spec), task, engine.encodings(spec, rows))
+        lines += _by_source(check_finite(result, f"the model {spec.label}", "its weights are damaged or its training diverged"))
     schema = {"task": pl.String, "metric": pl.String, "source": pl.String, "value": pl.Float64, "items": pl.Int64}
     return pl.DataFrame(lines, schema=schema)
 

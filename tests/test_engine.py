@@ -447,7 +447,11 @@ def test_a_reply_that_is_cut_off_is_left_out_with_a_reason(store, make_pool, tin
     assert len(usable) == rows.size == 7 and set(failed.values()) == {"the reply is cut off entirely at 64 tokens"}
     assert len(engine.encodings(ModelSpec(str(tiny)), rows)) == 7
     picked = select(pool, "longest", budget=1.0, model=tiny, engine=Engine(store=store, max_length=64))
-    assert picked.summary["rows_rejected"] == 3 and len(picked) == 7 and picked.unusable == failed
+    assert (
+        picked.summary["rows_rejected"] == 3
+        and len(picked) == 7
+        and {row.row_id: row.reason for row in picked.unusable} == failed
+    )
     with pytest.raises(InputError, match="no row of the pool can be used by tiny: the reply is cut off entirely at 5"):
         Engine(store=store, max_length=5).add("pool", read_pool(pool), ModelSpec(str(tiny)))
 

@@ -1,6 +1,7 @@
 """A half-written file or folder is never seen under its final name."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -124,10 +125,21 @@ def test_a_file_is_no_output_folder(tmp_path):
 def test_a_folder_without_permission_is_refused(tmp_path, monkeypatch):
     """Root may write everywhere, so the answer of the system is played."""
     asked = []
-    monkeypatch.setattr(os, "access", lambda path, mode: asked.append((path, mode)))
-    with pytest.raises(InputError, match="cannot be written: no permission in"):
+
+    def refuse(path, mode=0o777):
+        asked.append(Path(path).parent)
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "mkdir", refuse)
+    with pytest.raises(InputError, match="locked/deep/out cannot be written: Permission denied in"):
         check_output(tmp_path / "locked" / "deep" / "out")
-    assert asked == [(tmp_path, os.W_OK | os.X_OK)]
+    assert asked == [tmp_path]
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc")
+def test_where_nobody_may_write():
+    with pytest.raises(InputError, match="/proc/x cannot be written"):
+        check_output("/proc/x")
 
 
 def test_checking_makes_nothing(tmp_path):

@@ -105,7 +105,9 @@ def test_rows_the_model_cannot_use_are_rejected_with_a_reason(engine, make_pool,
     assert (picked.summary["rows_in"], picked.summary["rows_pool"], picked.summary["rows_rejected"]) == (8, 7, 1)
     picked.write(tmp_path / "out")
     [line] = (tmp_path / "out" / "rejected.jsonl").read_text().splitlines()
-    assert json.loads(line)["row_id"] in as_pool(pool).row_ids and "reply" in json.loads(line)["reason"]
+    left_out = json.loads(line)
+    assert left_out["row_id"] in as_pool(pool).row_ids and "reply" in left_out["reason"]
+    assert (left_out["file"], left_out["line"]) == (str(pool), 4)
 
 
 def test_two_models_score_and_train(engine, small_pool, tiny, base4m):

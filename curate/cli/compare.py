@@ -41,7 +41,7 @@ def compare(
 
     output.check(*pool.files, *evals.files, others.target, others.existing, engine.store)
     budgets = [Budget.parse(text, strict=True) for text in budget.split(",")]
-    recipe, read = training.recipe(), pool.read(seed)
+    recipe, read = training.recipe(), pool.read(engine, models.model, models.scorer_model, seed=seed)
     if truth:
         from curate.report.truth import judge_picks, show_picks_truth
         from curate.truth import defects

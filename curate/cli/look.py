@@ -25,5 +25,5 @@ def inspect(
     """Look at a pool: shapes, sources, lengths, problems, duplicates, and conversations with what is learned from in colour."""
     from curate.report.inspection import inspect_pool, show_inspection
 
-    found = inspect_pool(pool.read(), models.model, engine.settings, engine.store, examples)
+    found = inspect_pool(pool.read(engine, models.model), models.model, engine.settings, engine.store, examples)
     print_json(found.summary) if report.as_json else show_inspection(console(), found)

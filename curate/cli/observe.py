@@ -25,7 +25,7 @@ def observe(
     output.check(*pool.files, example, engine.store)
     asked = {"view": view, "example": example, "model": models.model}
     names = observables.split(",")
-    read = pool.read()
+    read = pool.read(engine, models.model)
     if output.plan:
         from curate.report.plans import plan_observation
 

@@ -14,6 +14,7 @@ from typer import Argument, Option
 
 from curate.cli.terminal import console, print_json
 from curate.errors import InputError, first_fault
+from curate.wording import counted
 
 Methods = Annotated[str, Option("--methods", "--method", "-m", help="names, with commas; name:key=value sets a setting")]
 Seed = Annotated[int, Option("--seed", min=0)]
@@ -47,19 +48,19 @@ class PoolOptions:
         """All that is read."""
         return [*self.pool, *(self.decontaminate or [])]
 
-    def read(self, seed: int = 0) -> Any:
-        """The pool, refined. Raises InputError as `read_pool` and `refine` do, and with --strict for a rejected row."""
+    def read(self, engine: "EngineOptions | None" = None, *models: str | None, seed: int = 0) -> Any:
+        """The pool, refined. Raises InputError as `read_pool` and `refine` do, and with --strict for a row that cannot be used.
+
+        engine, models: what is to use the rows; the first model is the one to be trained, None where another trains.
+        """
         cap, repeat = _cap(self.cap), _counts(self.repeat, "--repeat")
         from curate.pool import refine
         from curate.selection import as_pool
 
         pool = as_pool(self.pool, columns=key_values(self.mapping, "--map"), limit=self.limit)
-        if self.strict and pool.report.rejected:
-            first = pool.report.rejected[0]
-            count = len(pool.report.rejected)
-            rows = "1 row" if count == 1 else f"{count:,} rows"
-            raise InputError(f"--strict: {rows} rejected, the first in {first.file} line {first.line}: {first.reason}")
-        return refine(
+        if self.strict:
+            self._refuse(pool.report.rejected)
+        pool = refine(
             pool,
             near_duplicates=self.near_duplicates,
             decontaminate=self.decontaminate or (),
@@ -67,6 +68,17 @@ class PoolOptions:
             repeat=repeat,
             seed=seed,
         )
+        if self.strict and engine is not None:
+            self._refuse(engine.unusable(pool, *models))
+        return pool
+
+    @staticmethod
+    def _refuse(rejected: Sequence[Any]) -> None:
+        if rejected:
+            first = rejected[0]
+            raise InputError(
+                f"--strict: {counted(len(rejected))} rejected, the first in {first.file} line {first.line}: {first.reason}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,6 +188,15 @@ class EngineOptions:
         import curate
 
         return curate.Engine(store=curate.Store(self.store), **self.settings)
+
+    def unusable(self, pool: Any, *models: str | None) -> Sequence[Any]:
+        """The rows that one of the models cannot use; the first model is the embedded one where it is None."""
+        from curate.selection import as_model, unusable_rows
+
+        engine, failed = self.make(), {}
+        for spec in dict.fromkeys(as_model(name) for name in (models[:1] + tuple(filter(None, models[1:])))):
+            failed.update(engine.add("pool", pool, spec)[2])
+        return unusable_rows(pool, failed)
 
     def run(self, verb: str, **arguments: Any) -> Any:
         """Call a public function of the library with an engine made from the options, or the flow of that name."""

@@ -27,7 +27,7 @@ def score(
     from curate.truth import defects
 
     output.check(*pool.files, others.target, others.existing, engine.store)
-    recipe, read = training.recipe(), pool.read(seed)
+    recipe, read = training.recipe(), pool.read(engine, models.model, seed=seed)
     if truth:
         defects(read, truth)  # an absent column is said before anything runs
     if output.plan:

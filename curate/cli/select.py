@@ -42,7 +42,7 @@ def select(
     if shape not in ("original", "messages"):
         raise InputError(f"shape {shape!r} is not one of original, messages")
     output.check(*pool.files, others.target, others.existing, engine.store)
-    recipe, read = training.recipe(), pool.read(seed)
+    recipe, read = training.recipe(), pool.read(engine, models.model, models.scorer_model, seed=seed)
     if output.plan:
         from curate.report.plans import plan_scores
 
@@ -54,7 +54,9 @@ def select(
         recipe=recipe, command=["curate", *sys.argv[1:]],
     )  # fmt: skip
     if not len(selection):
-        raise InputError(f"a budget of {parsed} picks none of the {selection.summary['rows_pool']:,} rows; give a larger one")
+        rows = selection.summary["rows_pool"]
+        which = "not even the only row" if rows == 1 else f"none of the {rows:,} rows"
+        raise InputError(f"a budget of {parsed} picks {which}; give a larger one")
     selection.write(output.out, shape=shape, overwrite=output.overwrite)
     if output.as_json:
         return print_json({**selection.summary, "out": str(output.out)})

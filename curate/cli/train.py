@@ -8,6 +8,7 @@ from curate.cli.expand import Only
 from curate.cli.options import EngineOptions, EvalOptions, ModelOptions, OutputOptions, PoolOptions, ReportOptions, Seed
 from curate.cli.options import TrainingOptions as Training
 from curate.cli.terminal import console, print_json
+from curate.wording import counted
 
 TrainingEngine = Annotated[EngineOptions, Only("store", "device", "threads", "max_length")]
 
@@ -24,7 +25,12 @@ def train(
     output.check(*pool.files, models.model, engine.store)
     recipe = training.recipe(epochs=epochs, steps=steps, tokens=tokens, seed=seed)
     account = engine.run(
-        "train", pool=pool.read(seed), out=output.out, model=models.model, recipe=recipe, overwrite=output.overwrite
+        "train",
+        pool=pool.read(engine, models.model, seed=seed),
+        out=output.out,
+        model=models.model,
+        recipe=recipe,
+        overwrite=output.overwrite,
     )
     if output.as_json:
         return print_json({**account, "out": str(output.out)})
@@ -32,8 +38,8 @@ def train(
 
     console().print(
         f"{account_of(account)}\n"
-        f"trained on {account['rows']:,} rows, {account['tokens']:,} tokens ({account['loss_tokens']:,} in the loss), "
-        f"{account['epochs']:.2f} epochs, {account['steps']} steps, {account['seconds']:.0f} s\n"
+        f"trained on {counted(account['rows'])}, {account['tokens']:,} tokens ({account['loss_tokens']:,} in the loss), "
+        f"{account['epochs']:.2f} epochs, {counted(account['steps'], 'step')}, {account['seconds']:.0f} s\n"
         f"training loss of the first batch {account['first_loss']:.3f}, of the last {account['last_loss']:.3f} nats per token\n"
         f"written {output.out}", highlight=False,
     )  # fmt: skip

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from curate.engine import Engine
-from curate.evaluation.tasks import EVALUATE_VERSION, Task, evaluate
+from curate.evaluation.tasks import EVALUATE_VERSION, Task, check_finite, evaluate
 from curate.lm.models import ModelSpec, load_model, resolve_device
 from curate.requests import Fit, Rows
 from curate.store import hash_ids
@@ -90,6 +90,7 @@ class Bench:
                 encodings = self.engine.encodings(self.model, rows)
                 result = evaluate(network, self.engine.tokenizer(self.model), task, encodings)
                 stage.tokens = result.tokens
+            check_finite(result, f"the arm {arm.name}", _remedy(arm, self.model))
             seconds += stage.seconds
             frames.append(
                 pl.DataFrame(
@@ -119,6 +120,12 @@ class Bench:
         encodings = engine.encodings(self.model, self.rows).take(self.trained_on(arm))
         result = engine.train(self.model, encodings, arm.recipe, f"train {arm.name}")
         return result.merged(), result.account()
+
+
+def _remedy(arm: Arm, model: ModelSpec) -> str:
+    if arm.recipe is None:
+        return f"the model {model.label} is damaged or cannot be used as it is"
+    return "its training diverged: try a smaller learning rate (--learning-rate); the other arms are kept in the store"
 
 
 def _generation(task: Task) -> list[str | int]:

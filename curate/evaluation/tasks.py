@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from curate.errors import InputError
+from curate.errors import CurateError, InputError
 from curate.evaluation.metrics import EXTRACTORS, exact_match
 from curate.lm.encodings import Encodings
+from curate.wording import counted
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -63,6 +64,15 @@ class EvalResult:
     weights: np.ndarray
     seconds: float
     tokens: int
+
+
+def check_finite(result: EvalResult, model: str, remedy: str) -> EvalResult:
+    """The result as it is. Raises CurateError naming the model where an item's value is not a finite number."""
+    broken = int((~np.isfinite(result.values)).sum())
+    if broken:
+        items = f"{broken:,} of {counted(len(result.values), 'item')}"
+        raise CurateError(f"{model}: the {result.metric} of {items} of {result.task} is not a finite number; {remedy}")
+    return result
 
 
 def evaluate(

@@ -1,12 +1,13 @@
 """Language models by folder or hub name: what identifies one, and loading it."""
 
 import hashlib
-import json
 import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import orjson
 
 from curate.errors import InputError
 
@@ -43,7 +44,7 @@ def _resolve(name: str) -> Path:
     if path.exists():
         if not (path / "config.json").is_file():
             raise InputError(f"{name} is not a model folder: it has no config.json")
-        return path.resolve()
+        return _checked(path.resolve())
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise InputError(f"there is no model folder {name}")
     from huggingface_hub import snapshot_download
@@ -51,9 +52,45 @@ def _resolve(name: str) -> Path:
     repo, _, revision = name.partition("@")
     patterns = [*WEIGHT_FILES, *TOKENIZER_FILES, "*.json", "tokenizer.model"]
     try:
-        return Path(snapshot_download(repo, revision=revision or None, allow_patterns=patterns))
+        folder = Path(snapshot_download(repo, revision=revision or None, allow_patterns=patterns))
     except Exception as error:  # the hub client raises many kinds; each means that the model is not to be had
         raise InputError(f"model {name} is neither a folder nor to be had from the hub ({type(error).__name__})") from None
+    return _checked(folder)
+
+
+def _checked(folder: Path) -> Path:
+    """The folder, if no token id of its tokenizer lies outside the model's embedding; read from the JSON files alone."""
+    rows, highest = read_config(folder).get("vocab_size"), _highest_token_id(folder)
+    if isinstance(rows, int) and highest >= rows:
+        raise InputError(
+            f"the tokenizer in {folder} has ids up to {highest}, but the model's embedding has only {rows} rows (vocab_size in "
+            "config.json); take the tokenizer that the model was trained with"
+        )
+    return folder
+
+
+def _highest_token_id(folder: Path) -> int:
+    """-1 where the tokenizer is not of this kind or cannot be read, which loading it will say."""
+    try:
+        content = orjson.loads((folder / "tokenizer.json").read_bytes())
+        vocabulary = content["model"]["vocab"]
+        ids = vocabulary.values() if isinstance(vocabulary, dict) else range(len(vocabulary))
+        return max((*ids, *(token["id"] for token in content.get("added_tokens") or ())), default=-1)
+    except (OSError, ValueError, KeyError, TypeError):
+        return -1
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The language model's part of config.json. Raises InputError when it is not a JSON object."""
+    file = folder / "config.json"
+    try:
+        config = orjson.loads(file.read_bytes())
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise InputError(f"{file} cannot be read: {error}") from None
+    if not isinstance(config, dict):
+        raise InputError(f"{file} is not a JSON object")
+    inner = config.get("text_config")
+    return inner if isinstance(inner, dict) else config
 
 
 def hash_files(folder: Path, patterns: tuple[str, ...], cache: dict[str, str] | None = None) -> str:
@@ -82,10 +119,11 @@ def _hash_file(file: Path, cache: dict[str, str] | None) -> str:
 
 def context_length(folder: Path) -> int | None:
     """The longest context in tokens that the model's config states, if it states one."""
-    config: dict[str, Any] = json.loads((folder / "config.json").read_text())
-    config = config.get("text_config", config)
+    config = read_config(folder)
     length = config.get("max_position_embeddings") or config.get("n_positions")
-    return int(length) if length else None
+    if length is not None and not isinstance(length, int):
+        raise InputError(f"{folder / 'config.json'}: max_position_embeddings is {length!r}, not a whole number")
+    return length or None
 
 
 def parameter_count(folder: Path) -> int:
@@ -140,7 +178,6 @@ def load_model(folder: Path, *, device: str, dtype: str, trust_remote_code: bool
     Raises InputError when the folder does not hold a causal language model that can be loaded.
     """
     import torch
-    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -153,8 +190,12 @@ def load_model(folder: Path, *, device: str, dtype: str, trust_remote_code: bool
             trust_remote_code=trust_remote_code,
             local_files_only=True,
         )
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise InputError(f"the model in {folder} cannot be loaded: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # transformers raises many kinds; each means that the folder is not a model that fits together
+        if "ignore_mismatched_sizes" in str(error):
+            raise InputError(
+                f"the model in {folder} cannot be loaded: its weights have other sizes than config.json says"
+            ) from error
+        raise InputError(f"the model in {folder} cannot be loaded: {_in_short(error)}") from error
     return model.to(device).eval()
 
 
@@ -162,14 +203,24 @@ def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> "PreTrai
     """The model's fast tokenizer; InputError when there is none."""
     from transformers import AutoTokenizer
 
+    if not any(file for pattern in ("tokenizer.*", "vocab.*", "*.model", "*.tiktoken") for file in folder.glob(pattern)):
+        raise InputError(f"the tokenizer in {folder} cannot be loaded: there is none, such as tokenizer.json")
+
     _quiet()
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"the tokenizer in {folder} cannot be loaded: {str(error).splitlines()[0]}") from error
+    except Exception as error:
+        raise InputError(f"the tokenizer in {folder} cannot be loaded: {_in_short(error)}") from error
     if not tokenizer.is_fast:
         raise InputError(f"the tokenizer in {folder} has no fast version, which finding replies by offset needs")
     return tokenizer
+
+
+def _in_short(error: Exception) -> str:
+    """The error's first line, or all of it on one line where the first announces the others."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    text = " ".join(str(error).split()) if lines[0].rstrip().endswith(":") else lines[0]
+    return text if len(text) <= 300 else text[:297] + "..."
 
 
 def _quiet() -> None:

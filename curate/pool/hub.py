@@ -1,6 +1,7 @@
 """Datasets as the Hugging Face `datasets` library holds them: saved on disk, or on the hub."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ def hub_tables(name: str, limit: int | None) -> Iterator[pa.Table]:
     import datasets
 
     try:
-        data: Any = datasets.load_dataset(name, split=SPLIT, streaming=limit is not None)
+        with _offline_where_unreachable(name):
+            data: Any = datasets.load_dataset(name, split=SPLIT, streaming=limit is not None)
         if limit is not None:
             data = data.take(limit)
         yield from data.with_format("arrow").iter(BATCH_ROWS)
@@ -44,6 +46,27 @@ def hub_tables(name: str, limit: int | None) -> Iterator[pa.Table]:
         raise
     except Exception as error:  # the library raises what its parts raise: network, hub, builder
         raise InputError(f"hub:{name}: the dataset cannot be loaded from the hub ({_first_line(error)})") from None
+
+
+@contextmanager
+def _offline_where_unreachable(name: str) -> Iterator[None]:
+    """Without a network the library tries for half a minute: one request tells, and then only what was fetched is looked at."""
+    import datasets
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import HfHubHTTPError
+
+    before = constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
+    try:
+        if not any(before):
+            HfApi().dataset_info(name, timeout=10)
+    except HfHubHTTPError:
+        pass  # the hub has answered; the library says better what is missing
+    except Exception:
+        constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before
 
 
 def _first_line(error: Exception) -> str:

@@ -1,7 +1,7 @@
 """From paths to a pool: every row read is in the pool, rejected with a reason, or listed as a duplicate."""
 
 import gc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -103,6 +103,7 @@ class _Reading:
         if not rejected or len(rejected) < self._rows_in - rows_before:
             return
         if all(row.reason == reasons.UNKNOWN_SHAPE for row in rejected):
+            self._check_mapping(f"{source.name}: ", keys)
             raise InputError(
                 f"{source.name}: no known shape in the columns {listed(list(keys)[:20])}; accepted are "
                 f"{ACCEPTED}; other columns can be mapped to these"
@@ -160,14 +161,11 @@ class _Reading:
             raise InputError(f"{', '.join(self._files[:3])}: no rows")
         if len(self._rejected) == self._rows_in:
             first = self._rejected[0]
-            raise InputError(
-                f"none of the {self._rows_in:,} rows can be used; the first: {first.file}, line {first.line}: {first.reason}"
-            )
-        for field, column in self.shaper.columns.items():
-            if column not in self._names:
-                raise InputError(
-                    f"'{field}' is mapped to {listed([column])}, which no usable row has; there are: {listed(self._names)}"
-                )
+            place = f"{first.file}, line {first.line}: {first.reason}"
+            if self._rows_in == 1:
+                raise InputError(f"the only row cannot be used: {place}")
+            raise InputError(f"none of the {self._rows_in:,} rows can be used; the first: {place}")
+        self._check_mapping("", self._names)
         built = self._builder.build()
         originals = Originals(self._blocks, list(self._names))
         duplicates = self._duplicates(built.duplicates, originals)
@@ -175,6 +173,15 @@ class _Reading:
         shapes = shapes_of(layouts, built.layout_codes)
         report = ReadReport(tuple(self._files), self._rows_in, shapes, tuple(self._rejected), duplicates)
         return Pool(built.rows, report, originals, built.origins, layouts, built.layout_codes, columns)
+
+    def _check_mapping(self, where: str, names: Iterable[str]) -> None:
+        """Raises InputError for a mapping to a column that is not among the names."""
+        names = list(names)
+        for field, column in self.shaper.columns.items():
+            if column not in names:
+                raise InputError(
+                    f"{where}'{field}' is mapped to {listed([column])}, which no usable row has; there are: {listed(names[:20])}"
+                )
 
     def _duplicates(self, found: list[tuple[str, int, int]], originals: Originals) -> tuple[Duplicate, ...]:
         starts = starts_of(self._blocks)

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from curate.comparison.verdict import COLUMNS, NUMBERS, Verdict, table_row, tables
 from curate.report.table import show_table
+from curate.wording import counted
 
 ANSWER_STYLE = {"better": "bold green", "worse": "red", "equivalent": "cyan", "undecided": "yellow"}
 
@@ -37,13 +38,13 @@ def show_selection(summary: Mapping[str, Any], out: str | None) -> RenderableTyp
     share = summary["selected"] / max(1, summary["rows_pool"])
     lines = [
         f"read      {account_of(summary)}",
-        f"picked    {summary['selected']:,} rows ({share:.1%}), {summary['selected_tokens']:,} of {summary['pool_tokens']:,} "
+        f"picked    {counted(summary['selected'])} ({share:.1%}), {summary['selected_tokens']:,} of {summary['pool_tokens']:,} "
         f"tokens, by {summary['method']} with {summary['scorer_model']}",
-        f"computed  {summary['computed_rows']:,} rows; {summary['reused_rows']:,} reused from the store; "
+        f"computed  {counted(summary['computed_rows'])}; {summary['reused_rows']:,} reused from the store; "
         f"{summary['seconds']:.1f} s",
     ]
     if summary["rows_null"]:
-        lines.append(f"left out  {summary['rows_null']:,} rows without a score (see null_reason in scores.parquet)")
+        lines.append(f"left out  {counted(summary['rows_null'])} without a score (see null_reason in scores.parquet)")
     if summary["shortfall"]:
         lines.append(f"short     {summary['shortfall']}")
     if summary["written"] > summary["selected"]:
@@ -59,7 +60,7 @@ def account_of(counts: Mapping[str, Any]) -> str:
     refined = [(key, name) for key, name in causes.items() if counts[f"rows_{key}"]]
     left_out = [("rejected", "rejected"), ("duplicate", "duplicate"), *refined]
     parts = [f"{counts['rows_pool']:,} in the pool", *(f"{counts[f'rows_{key}']:,} {name}" for key, name in left_out)]
-    return f"{counts['rows_in']:,} rows in = {' + '.join(parts)}"
+    return f"{counted(counts['rows_in'])} in = {' + '.join(parts)}"
 
 
 def show_frame(console: Console, frame: pl.DataFrame, title: str, limit: int = 20) -> None:

@@ -167,7 +167,7 @@ def test_limits_and_choices(select, compare, run):
     refused(select("--refit", "maybe"), "refit 'maybe'")
     refused(select("--runner", "slurm"), "runner 'slurm'")
     refused(select("--map", "messages"), "--map 'messages'")
-    refused(select("--map", "messages=zzz"), "no known shape")
+    refused(select("--map", "messages=zzz"), "pool.jsonl: 'messages' is mapped to zzz, which no usable row has")
     refused(select("--store", "pool.jsonl"), "the store pool.jsonl cannot be made")
     refused(compare("--tokens", "5", "--epochs", "1"), "tokens or epochs, not both")
     refused(compare("--epochs", "0"), "epochs must be above 0")
