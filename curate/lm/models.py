@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -46,14 +47,18 @@ def _resolve(name: str) -> Path:
         return path.resolve()
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise InputError(f"there is no model folder {name}")
+    return fetch(name, [*WEIGHT_FILES, *TOKENIZER_FILES, "*.json", "tokenizer.model"])
+
+
+def fetch(name: str, patterns: Sequence[str], kind: str = "model") -> Path:
+    """The files of `org/name[@revision]` on the hub that match, in a local folder; InputError when they are not to be had."""
     from huggingface_hub import snapshot_download
 
     repo, _, revision = name.partition("@")
-    patterns = [*WEIGHT_FILES, *TOKENIZER_FILES, "*.json", "tokenizer.model"]
     try:
-        return Path(snapshot_download(repo, revision=revision or None, allow_patterns=patterns))
+        return Path(snapshot_download(repo, revision=revision or None, allow_patterns=list(patterns)))
     except Exception as error:  # the hub client raises many kinds; each means that the model is not to be had
-        raise InputError(f"model {name} is neither a folder nor to be had from the hub ({type(error).__name__})") from None
+        raise InputError(f"{kind} {name} is neither a folder nor to be had from the hub ({type(error).__name__})") from None
 
 
 def hash_files(folder: Path, patterns: tuple[str, ...], cache: dict[str, str] | None = None) -> str:
@@ -144,7 +149,7 @@ def load_model(folder: Path, *, device: str, dtype: str, trust_remote_code: bool
     from transformers import AutoModelForCausalLM
 
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    _quiet()
+    quiet()
     try:
         model = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -162,7 +167,7 @@ def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> "PreTrai
     """The model's fast tokenizer; InputError when there is none."""
     from transformers import AutoTokenizer
 
-    _quiet()
+    quiet()
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
@@ -172,7 +177,8 @@ def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> "PreTrai
     return tokenizer
 
 
-def _quiet() -> None:
+def quiet() -> None:
+    """transformers keeps its remarks and progress bars to itself."""
     from transformers.utils import logging
 
     logging.set_verbosity_error()
