@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from curate.selection import Scores, Selection, score, select
     from curate.store import Store
     from curate.tuning import evaluate, train
+    from curate.vectors import Embedded, embed
 
 # Names are loaded when they are first used: `import curate` and the command line start without torch.
 _HOME = {
@@ -35,6 +36,8 @@ _HOME = {
     "Engine": "curate.engine",
     "CurateError": "curate.errors",
     "InputError": "curate.errors",
+    "Embedded": "curate.vectors",
+    "embed": "curate.vectors",
     "Observed": "curate.observation",
     "observe": "curate.observation",
     "Pool": "curate.pool",
@@ -50,8 +53,8 @@ _HOME = {
     "train": "curate.tuning",
 }
 __all__ = [
-    "CurateError", "Engine", "InputError", "Observed", "Pool", "Scores", "Selection", "Store", "Verdict",
-    "compare", "evaluate", "observe", "read_pool", "refine", "run_recipe", "score", "select", "train",
+    "CurateError", "Embedded", "Engine", "InputError", "Observed", "Pool", "Scores", "Selection", "Store", "Verdict",
+    "compare", "embed", "evaluate", "observe", "read_pool", "refine", "run_recipe", "score", "select", "train",
 ]  # fmt: skip
 
 

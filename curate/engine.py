@@ -1,7 +1,7 @@
 """The engine: it answers what methods ask for, out of the store where it can, by passes and fits where it must."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -12,20 +12,24 @@ import pyarrow as pa
 
 from curate import progress
 from curate.answers import Seen
+from curate.embedding.record import EMBED_VERSION, Encode, pool_texts
+from curate.embedding.record import record as record_embeddings
+from curate.embedding.sentence import ENCODER_FILES, SentenceModel, encoder_folder
+from curate.embedding.tfidf import TfidfModel
 from curate.errors import CurateError, InputError
 from curate.fits import kept_fit
 from curate.jobs import Executor, Job, Loop
 from curate.lm.encode import encode_rows
-from curate.lm.encodings import ENCODING_TYPE, Encodings, from_arrow
-from curate.lm.models import ModelSpec, forward_flops
+from curate.lm.encodings import ENCODING_TYPE, Encodings, from_arrow, highest_ids
+from curate.lm.models import ModelSpec, forward_flops, resolve_device, token_ids, vocabulary_size
 from curate.lm.observables import FORWARD_VERSION, OBSERVABLES
 from curate.lm.views import RESPONSE, VIEW_VERSION, PairView, RowView, View, pair_id, printed_once, start_token
 from curate.method import Data, Method
 from curate.models import Models
 from curate.passes import record
-from curate.plan import Pass, Plan, as_observed, base_model, fit_name, merge, pass_name
+from curate.plan import Pass, Plan, base_model, embed_name, fit_name, merge, pass_name, resolved, vocabulary
 from curate.registry import label
-from curate.requests import Fit, FittedModel, Pairs, Request, Rows
+from curate.requests import Embed, Fit, FittedModel, Pairs, Request, Rows, SentenceEncoder, Vocabulary
 from curate.signals import RowScore, RowTokens, RowVector, as_vectors
 from curate.stages import Stage, Timer
 from curate.store import RowArtifact
@@ -65,9 +69,12 @@ class Engine(Models):
         """The fingerprint of a model's weights; for a fit, the address of the artifact that serves it."""
         return self.fitted(model).address if isinstance(model, Fit) else self.weights_hash(model)
 
-    def fit_spec(self, fit: Fit) -> dict[str, Any]:
+    def fit_spec(self, fit: Fit | Vocabulary) -> dict[str, Any]:
         from curate.training.config import TRAIN_VERSION
 
+        if isinstance(fit, Vocabulary):
+            learned = {"dimensions": fit.dimensions, "view": fit.view, "rows": fit.rows.fingerprint}
+            return {"kind": "tfidf", "version": EMBED_VERSION, **learned}
         return {
             "kind": "fit",
             "version": TRAIN_VERSION,
@@ -88,7 +95,26 @@ class Engine(Models):
             "dtype": self.pass_dtype,
         }
 
+    def embedding_spec(self, embed: Embed) -> dict[str, Any]:
+        """Of a resolved request for vectors of texts."""
+        words = vocabulary(embed)
+        if words is not None:
+            model = self.serving(words)[0].name
+        else:
+            assert isinstance(embed.embedder, SentenceEncoder)
+            model = self._hash(encoder_folder(embed.embedder.name), ENCODER_FILES)
+        return {"kind": "embedding", "version": EMBED_VERSION, "model": model, "view": embed.view}
+
     # Pools and their tokens -------------------------------------------------------------------------------------------
+
+    def hold(self, role: str, pool: "Pool") -> Rows:
+        """A handle on a pool as it is, for what no model has to read."""
+        if not len(pool):
+            raise InputError(f"the {role} has no rows")
+        rows = Rows(role, pool.fingerprint, len(pool))
+        self._pools[rows] = pool
+        self._computed.setdefault(rows, np.zeros(len(pool), dtype=bool))
+        return rows
 
     def add(self, role: str, pool: "Pool", model: ModelSpec) -> tuple["Pool", Rows, dict[str, str]]:
         """Encode a pool for a model. Returns the rows that can be used, their handle, and row id -> why not."""
@@ -100,17 +126,28 @@ class Engine(Models):
             encode = partial(self._encode, pool, missing, model, artifact)
             self.executor.run([Job("encode", f"tokenise {role} for {model.label}", encode)])
         table = artifact.get(ids)
-        reasons = table["reason"].to_pylist()
+        reasons = self._beyond(model, table) or table["reason"].to_pylist()
         failed = {row_id: reason for row_id, reason in zip(ids, reasons, strict=True) if reason is not None}
         usable = pool.subset([row_id for row_id in ids if row_id not in failed]) if failed else pool
         if not len(usable):
             raise InputError(f"no row of the {role} can be used by {model.label}: {reasons[0]}")
-        rows = Rows(role, usable.fingerprint, len(usable))
-        self._pools[rows] = usable
+        rows = self.hold(role, usable)
         keep = np.array([reason is None for reason in reasons])
         self._encodings[model.name, rows] = from_arrow(usable.row_ids, table["value"].filter(pa.array(keep)))
-        self._computed[rows] = self._computed.get(rows, False) | (known < 0)[keep]
+        self._computed[rows] |= (known < 0)[keep]
         return usable, rows, failed
+
+    def _beyond(self, model: ModelSpec, table: pa.Table) -> list[str | None] | None:
+        """The rows' reasons where the tokenizer has ids that the model's embedding has not, else None.
+
+        Not kept with the token ids, which all models of one tokenizer share.
+        """
+        rows, (_, highest) = vocabulary_size(model.folder()), token_ids(model.folder())
+        if rows is None or highest < rows:
+            return None
+        pairs = zip(table["reason"].to_pylist(), highest_ids(table["value"]).tolist(), strict=True)
+        said = "its token {} is beyond the {:,} rows of the model's embedding"
+        return [reason or (said.format(top, rows) if top >= rows else None) for reason, top in pairs]
 
     def encodings(self, model: ModelSpec, rows: Rows) -> Encodings:
         """The token ids of rows that were added; encodes them for another tokenizer when that is asked for."""
@@ -161,13 +198,16 @@ class Engine(Models):
         total = sum(self.fitted(fit).account["seconds"] for fit in plan.fits)
         for step in plan.passes:
             total += max((self.artifact(step, name).seconds() for name in step.recorded), default=0.0)
-        return total
+        total += sum(_account(self.serving(words)[0])["seconds"] for words in plan.vocabularies)
+        return total + sum(self.vectors(embed).seconds() for embed in plan.embeds)
 
     def answer(self, request: Request) -> Any:
         """What a request is answered with; see the requests."""
-        request = as_observed(request)
+        request = resolved(request)
         if isinstance(request, Fit):
             return self.fitted(request)
+        if isinstance(request, Embed):
+            return self._embedded(request)
         observable = OBSERVABLES[request.observable]
         step = Pass(request.model, request.rows, request.view, (request.observable,))
         if not observable.forward:
@@ -189,13 +229,19 @@ class Engine(Models):
             numbers = np.full(len(view), np.nan)
             numbers[there] = table["value"].to_numpy(zero_copy_only=False)
             return RowScore(numbers, reasons)
+        if observable.vector:
+            return as_vectors(table["value"], there, reasons)
         arrays: list[np.ndarray | None] = [None] * len(view)
         for i, value in zip(there.tolist(), table["value"].to_pylist(), strict=True):
             arrays[i] = None if value is None else np.asarray(value, np.float32)
-        return as_vectors(arrays, reasons) if observable.vector else RowTokens(arrays, reasons)
+        return RowTokens(arrays, reasons)
+
+    def _embedded(self, embed: Embed) -> RowVector:
+        table = self.vectors(embed).get(self.ids(embed.rows))
+        return as_vectors(table["value"], np.arange(len(table)), np.array(table["reason"].to_pylist(), dtype=object))
 
     def execute(self, plan: Plan) -> None:
-        """Run the fits, then the passes, of a plan; what the store has is not run."""
+        """Run the fits, then the passes and embeds, of a plan; what the store has is not run."""
         fits = [fit for fit in plan.fits if self.kept(fit) is None]
         self.executor.run([Job("fit", fit_name(fit), partial(self._run_fit, fit)) for fit in fits])
         todo = [step for step in plan.passes if step.forwards and len(self.missing(step))]
@@ -203,6 +249,11 @@ class Engine(Models):
         for step in plan.passes:
             if step.forwards and step not in todo:
                 self.stages.append(Stage("pass", pass_name(step), reused_rows=step.rows.size))
+        for embed in plan.embeds:
+            if len(self.missing_vectors(embed)):
+                self.executor.run([Job("embed", embed_name(embed), partial(self._run_embed, embed))])
+            else:
+                self.stages.append(Stage("embed", embed_name(embed), reused_rows=embed.rows.size))
 
     def view(self, step: Pass) -> View:
         """The rows or pairs of a pass as its model sees them."""
@@ -231,8 +282,22 @@ class Engine(Models):
         own, examples = self._pools[rows.rows].row_ids, self._pools[rows.examples].row_ids
         return [pair_id(own[i], examples[j]) for i, j in rows.index.tolist()]
 
+    def texts(self, rows: Rows, view: str) -> Iterator[str]:
+        """What embedders of texts read of each row."""
+        return pool_texts(self._pools[rows], view)
+
     def artifact(self, step: Pass, name: str) -> RowArtifact:
         return self.store.rows(self.observable_spec(step, name), OBSERVABLES[name].type)
+
+    def vectors(self, embed: Embed) -> RowArtifact:
+        return self.store.rows(self.embedding_spec(embed), pa.list_(pa.float32()))
+
+    def missing_vectors(self, embed: Embed) -> np.ndarray:
+        """Positions of the rows that have no vector yet: all of them where the words are still to be learned."""
+        words = vocabulary(embed)
+        if words is not None and self.kept(words) is None:
+            return np.arange(embed.rows.size)
+        return np.flatnonzero(self.vectors(embed).positions(self.ids(embed.rows)) < 0)
 
     def _failures(self, step: Pass) -> dict[str, str]:
         return self._failed.setdefault(replace(step, observables=()), {})
@@ -258,14 +323,41 @@ class Engine(Models):
         else:
             self._computed[step.rows][missing] = True
 
+    def _run_embed(self, embed: Embed) -> None:
+        encode, name = self.encoder(embed), embed_name(embed)
+        missing, size = self.missing_vectors(embed), embed.rows.size
+        with self.stage("embed", name) as stage, progress.task(name, len(missing)) as advance:
+            record_embeddings(encode, self._pools[embed.rows], embed.view, missing, self.vectors(embed), advance)
+            stage.computed_rows, stage.reused_rows = len(missing), size - len(missing)
+        self._computed[embed.rows][missing] = True
+
+    def encoder(self, embed: Embed) -> Encode:
+        """What embeds texts; the words and weights of TF-IDF are learned here when none serve."""
+        words = vocabulary(embed)
+        if words is not None:
+            if self.kept(words) is None:
+                self._learn(words)
+            return TfidfModel.load(self.serving(words)[0]).encode
+        assert isinstance(embed.embedder, SentenceEncoder)
+        self.unload()
+        return SentenceModel(embed.embedder.name, resolve_device(self.device)).encode
+
+    def _learn(self, words: Vocabulary) -> None:
+        def build(folder: Path) -> None:
+            with self.stage("fit", fit_name(words)) as stage:
+                TfidfModel.fit(self.texts(words.rows, words.view), words.dimensions).save(folder)
+                stage.computed_rows = words.rows.size
+            _keep(folder, self.ids(words.rows), {"seconds": stage.seconds})
+
+        self.store.make("fits", self.fit_spec(words), build)
+
     def _run_fit(self, fit: Fit) -> None:
         def build(folder: Any) -> None:
             from curate.training.trainer import save_model
 
             result = self.train(fit.model, self.encodings(fit.model, fit.rows), fit.recipe, fit_name(fit))
             save_model(result.model, folder / "model", self.tokenizer(fit.model))
-            (folder / "rows.txt").write_text("\n".join(self._pools[fit.rows].row_ids))
-            (folder / "fit.json").write_text(json.dumps(result.account()))
+            _keep(folder, self._pools[fit.rows].row_ids, result.account())
 
         self.store.make("fits", self.fit_spec(fit), build)
         self._computed[fit.rows] = np.ones(fit.rows.size, dtype=bool)
@@ -289,19 +381,23 @@ class Engine(Models):
 
     def fitted(self, fit: Fit) -> FittedModel:
         """The artifact that serves a fit. Raises CurateError when it was not made yet."""
+        folder, note = self.serving(fit)
+        return FittedModel(folder / "model", folder.name, _account(folder), note)
+
+    def serving(self, fit: Fit | Vocabulary) -> tuple[Path, str | None]:
+        """The folder of what serves a fit, and a note where it was made on other rows. CurateError when there is none."""
         kept = self.kept(fit)
         if kept is None:
             raise CurateError(f"{fit_name(fit)} was asked about before it was made")
         folder, drift = kept
-        made = json.loads((folder / "fit.json").read_text())
         note: str | None = None
         if drift:
             note = f"{fit_name(fit)}: the fit {folder.name} was kept although {drift:.1%} of the rows have changed"
             if note not in self.notes:
                 self.notes.append(note)
-        return FittedModel(folder / "model", folder.name, made, note)
+        return folder, note
 
-    def kept(self, fit: Fit) -> tuple[Path, float] | None:
+    def kept(self, fit: Fit | Vocabulary) -> tuple[Path, float] | None:
         """(folder, share of rows changed) of the fit that serves, by the rule of `refit`; None when one must be made."""
         known = fit.rows in self._pools
         return kept_fit(self.store, self.fit_spec(fit), self._pools[fit.rows].row_ids if known else (), self.refit)
@@ -321,3 +417,13 @@ class Engine(Models):
     def stage(self, kind: str, name: str) -> Timer:
         """Time a block under a name; its Stage is there to be filled in."""
         return Timer(self.stages, Stage(kind, name))
+
+
+def _keep(folder: Path, row_ids: Sequence[str], account: dict[str, float]) -> None:
+    """Beside what was learned: on which rows, and what it took."""
+    (folder / "rows.txt").write_text("\n".join(row_ids))
+    (folder / "fit.json").write_text(json.dumps(account))
+
+
+def _account(folder: Path) -> dict[str, float]:
+    return json.loads((folder / "fit.json").read_text())

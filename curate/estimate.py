@@ -9,18 +9,22 @@ import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from curate.budget import Limit
+from curate.embedding.record import Encode
+from curate.embedding.tfidf import TfidfModel
 from curate.engine import Engine
 from curate.lm.models import ModelSpec, forward_flops, parameter_count, resolve_device
-from curate.plan import Pass, Plan, base_model, fit_name, pass_name
-from curate.requests import Fit, Rows
+from curate.plan import Pass, Plan, base_model, embed_name, fit_name, pass_name, vocabulary
+from curate.requests import Embed, Fit, Rows
 from curate.training.config import TrainConfig, expected_tokens, training_flops
 
 CALIBRATION_TOKENS = 8192  # of forward passes, in batches of each length
+EMBEDDED_ROWS = 256  # at most, that are embedded to time it
 CALIBRATION_STEPS = (2, 10)  # of trainings: those that warm up, and all
 
 
@@ -92,9 +96,22 @@ class Calibration:
             self._trainings[key] = Speed(setup, per_token, peak_memory(self.engine))
         return self._trainings[key]
 
+    def embedding(self, embed: Embed) -> Speed:
+        """Of an embedding of texts, for each row instead of token; where TF-IDF must learn its words, that is in it."""
+        texts = list(islice(self.engine.texts(embed.rows, embed.view), EMBEDDED_ROWS))
+        began, words = time.perf_counter(), vocabulary(embed)
+        if words is not None and self.engine.kept(words) is None:
+            encode: Encode = lambda texts: TfidfModel.fit(texts, words.dimensions).encode(texts)  # noqa: E731
+        else:
+            encode = self.engine.encoder(embed)
+        encode(texts[:1])
+        setup, began = time.perf_counter() - began, time.perf_counter()
+        encode(texts)
+        return Speed(setup, (time.perf_counter() - began) / len(texts), peak_memory(self.engine))
+
 
 def estimate(plan: Plan, calibration: Calibration) -> list[Step]:
-    """A line for each fit and each pass that runs a model, in the order in which they run."""
+    """A line for each fit, each pass that runs a model and each embedding of texts, in the order in which they run."""
     engine = calibration.engine
     steps = [_fit(fit, calibration) for fit in plan.fits]
     for step in plan.passes:
@@ -110,7 +127,16 @@ def estimate(plan: Plan, calibration: Calibration) -> list[Step]:
         speed = calibration.forward(step)
         flops, seconds = forward_flops(base_model(step.model), tokens), speed.setup + speed.per_token * tokens
         steps.append(Step(pass_name(step), len(missing), tokens, flops, seconds, speed.memory))
-    return steps
+    return steps + [_embed(embed, calibration) for embed in plan.embeds]
+
+
+def _embed(embed: Embed, calibration: Calibration) -> Step:
+    """How many tokens and FLOPs a reader of texts takes is not known beforehand."""
+    missing = calibration.engine.missing_vectors(embed)
+    if not len(missing):
+        return Step(embed_name(embed), 0, 0, 0.0, 0.0, 0)
+    speed = calibration.embedding(embed)
+    return Step(embed_name(embed), len(missing), 0, 0.0, speed.setup + speed.per_token * len(missing), speed.memory)
 
 
 def _fit(fit: Fit, calibration: Calibration) -> Step:

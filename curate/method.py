@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from curate.lm.models import ModelSpec
-from curate.requests import Request, Rows
+from curate.requests import Embedder, HiddenStates, Request, Rows
 from curate.signals import RowScore
 from curate.training.config import TrainConfig
 
@@ -27,7 +27,11 @@ Cost = Literal["free", "tokenizer", "forward", "training"]
 
 @dataclass(frozen=True)
 class Data:
-    """What a method may know of: the rows by handle, the model that scores, the seed of whatever it fits."""
+    """What a method may know of: the rows by handle, the model that scores, the seed of whatever it fits.
+
+    embedder  for methods that compare rows, asked as `Embed(data.embedder, data.pool)`; by default the mean hidden state
+              of the model that scores.
+    """
 
     pool: Rows
     model: ModelSpec
@@ -35,6 +39,11 @@ class Data:
     existing: Rows | None = None
     recipe: TrainConfig = TrainConfig()  # of the final run, which a reference fit should follow
     seed: int = 0
+    embedder: Embedder = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.embedder is None:
+            object.__setattr__(self, "embedder", HiddenStates(self.model))
 
 
 class Method(BaseModel):

@@ -69,7 +69,7 @@ def observe(
     prepared, requests = ask(pool, observables, engine, view=view, example=example, model=model)
     engine.execute(merge(requests))
     answers = [(request.observable, engine.answer(request)) for request in requests]
-    columns = [column for name, answer in answers for column in _columns(name, answer)]
+    columns = [column for name, answer in answers for column in as_columns(name, answer)]
     manifest = {
         "curate": versions(),
         "observables": list(observables),
@@ -109,7 +109,8 @@ def ask(
     return prepared, [Observe(spec, rows, name, view) for name in observables]
 
 
-def _columns(name: str, answer: RowScore | RowVector | RowTokens) -> list[pl.Series]:
+def as_columns(name: str, answer: RowScore | RowVector | RowTokens) -> list[pl.Series]:
+    """A column of values, null where there is none, and then one with the reasons."""
     null = answer.is_null
     if isinstance(answer, RowScore):
         values = pl.Series(name, answer.values, dtype=pl.Float64).fill_nan(None)

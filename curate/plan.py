@@ -1,12 +1,12 @@
 """What several methods ask for, merged into the fewest fits and passes."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from curate.lm.models import ModelSpec
 from curate.lm.observables import OBSERVABLES
 from curate.lm.views import AFTER_EXAMPLE, CONVERSATION
-from curate.requests import Embed, Fit, Observe, Pairs, Request, Rows
+from curate.requests import Embed, Fit, HiddenStates, Observe, Pairs, Request, Rows, Tfidf, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -36,44 +36,64 @@ class Pass:
 
 @dataclass(frozen=True)
 class Plan:
-    """Fits before passes; every fit is of a plain model here, so that order suffices."""
+    """Fits before passes; every fit is of a plain model here, so that order suffices. Embeds are those of texts."""
 
-    fits: tuple[Fit, ...]
-    passes: tuple[Pass, ...]
+    fits: tuple[Fit, ...] = ()
+    passes: tuple[Pass, ...] = ()
+    embeds: tuple[Embed, ...] = ()
+
+    @property
+    def vocabularies(self) -> tuple[Vocabulary, ...]:
+        """What the embeds by TF-IDF are made with."""
+        return tuple(dict.fromkeys(words for words in map(vocabulary, self.embeds) if words))
 
 
 def merge(requests: Iterable[Request]) -> Plan:
-    """The fewest fits and passes that answer all requests, in the order in which they were first asked for.
+    """The fewest fits, passes and embeds that answer all requests, in the order in which they were first asked for.
 
     Equal requests are one; observables of one model, rows and view are one pass; a Fit inside an Observe is asked for;
     hidden states as an embedding are an observable. Raises KeyError for an observable that does not exist.
     """
     fits: dict[Fit, None] = {}
     passes: dict[tuple[ModelSpec | Fit, Rows | Pairs, str], dict[str, None]] = {}
-    for request in map(as_observed, requests):
+    embeds: dict[Embed, None] = {}
+    for request in map(resolved, requests):
         if isinstance(request, Fit):
             fits[request] = None
+            continue
+        if isinstance(request, Embed):
+            embeds[request] = None
             continue
         if request.observable not in OBSERVABLES:
             raise KeyError(f"no observable is called {request.observable!r}; there are {', '.join(OBSERVABLES)}")
         if isinstance(request.model, Fit) and OBSERVABLES[request.observable].forward:
             fits[request.model] = None
         passes.setdefault((request.model, request.rows, request.view), {})[request.observable] = None
-    return Plan(tuple(fits), tuple(Pass(*key, tuple(names)) for key, names in passes.items()))
+    return Plan(tuple(fits), tuple(Pass(*key, tuple(names)) for key, names in passes.items()), tuple(embeds))
 
 
-def as_observed(request: Request) -> Fit | Observe:
-    """An embedding by hidden states as the observable that it is; any other request as it stands."""
-    if isinstance(request, Embed):
-        return Observe(request.embedder.model, request.rows, request.embedder.observable, request.view)
+def resolved(request: Request) -> Request:
+    """A request with nothing left open: equal work is equal here.
+
+    An embedding by hidden states becomes the observable that it is; TF-IDF names the rows that it is learned from.
+    """
+    if not isinstance(request, Embed):
+        return request
+    embedder = request.embedder
+    if isinstance(embedder, HiddenStates):
+        return Observe(embedder.model, request.rows, embedder.observable, request.view)
+    if isinstance(embedder, Tfidf) and embedder.rows is None:
+        return replace(request, embedder=replace(embedder, rows=request.rows))
     return request
 
 
 def describe(request: Request) -> str:
     """A request in a few words for a person: `mean_loss of pool by base-4m`."""
-    request = as_observed(request)
+    request = resolved(request)
     if isinstance(request, Fit):
         return f"fit {request.model.label} on {request.rows.role}"
+    if isinstance(request, Embed):
+        return f"embeddings of {request.rows.role} by {request.embedder.label}"
     model = f"({describe(request.model)})" if isinstance(request.model, Fit) else request.model.label
     return f"{request.observable} of {request.rows.role} by {model}"
 
@@ -83,12 +103,29 @@ def base_model(model: ModelSpec | Fit) -> ModelSpec:
     return model.model if isinstance(model, Fit) else model
 
 
-def fit_name(fit: Fit) -> str:
+def vocabulary(embed: Embed) -> Vocabulary | None:
+    """What a resolved embedding by TF-IDF must have been made first; None for any other embedder."""
+    embedder = embed.embedder
+    if not isinstance(embedder, Tfidf):
+        return None
+    return Vocabulary(embedder.dimensions, embedder.rows or embed.rows, embed.view)
+
+
+def fit_name(fit: Fit | Vocabulary) -> str:
+    if isinstance(fit, Vocabulary):
+        return f"fit tfidf:{fit.dimensions} on {fit.rows.size:,} rows of {fit.rows.role}{_seen(fit.view)}"
     return f"fit {fit.model.label} on {fit.rows.size:,} rows of {fit.rows.role}, seed {fit.recipe.seed}"
 
 
 def pass_name(step: Pass) -> str:
     who = f"the {fit_name(step.model)}" if isinstance(step.model, Fit) else step.model.label
-    view = "" if step.view in (CONVERSATION, AFTER_EXAMPLE) else f", {step.view.replace('_', ' ')}"
     kind = "pairs" if isinstance(step.rows, Pairs) else "rows"
-    return f"{', '.join(step.recorded)} of {step.rows.size:,} {kind} of {step.rows.role}{view} by {who}"
+    return f"{', '.join(step.recorded)} of {step.rows.size:,} {kind} of {step.rows.role}{_seen(step.view)} by {who}"
+
+
+def embed_name(embed: Embed) -> str:
+    return f"embed {embed.rows.size:,} rows of {embed.rows.role}{_seen(embed.view)} by {embed.embedder.label}"
+
+
+def _seen(view: str) -> str:
+    return "" if view in (CONVERSATION, AFTER_EXAMPLE) else f", {view.replace('_', ' ')}"

@@ -84,6 +84,7 @@ class Recipe(BaseModel):
     pool: tuple[str, ...]
     model: str | None = None
     scorer_model: str | None = None
+    embedder: str = "hidden"
     target: str | None = None
     existing: str | None = None
     limit: int | None = Field(None, ge=1)
@@ -135,6 +136,7 @@ def run_recipe(recipe: Recipe, *, out: str | Path, engine: Engine, overwrite: bo
     shared: dict[str, Any] = {
         "model": None if recipe.model is None else as_model(_model_path(recipe, recipe.model)),
         "scorer_model": None if recipe.scorer_model is None else as_model(_model_path(recipe, recipe.scorer_model)),
+        "embedder": _model_path(recipe, recipe.embedder),
         "target": None if recipe.target is None else recipe.path(recipe.target),
         "existing": None if recipe.existing is None else recipe.path(recipe.existing),
         "engine": engine,

@@ -93,17 +93,60 @@ class HiddenStates:
     def observable(self) -> str:
         return f"hidden_{self.pooling}"
 
+    @property
+    def label(self) -> str:
+        return f"hidden:{self.pooling}"
 
-Embedder = HiddenStates
+
+@dataclass(frozen=True)
+class SentenceEncoder:
+    """Embeds a text by a sentence-transformers model: a local folder, or `org/name[@revision]` on the hub."""
+
+    name: str
+
+    @property
+    def label(self) -> str:
+        return Path(self.name).name if Path(self.name).exists() else self.name
+
+
+@dataclass(frozen=True)
+class Tfidf:
+    """Embeds a text by its words, weighed by how rare they are and projected onto the leading `dimensions`.
+
+    rows  what words, weights and projection are learned from; None: the rows that are embedded. Vectors compare only
+          where these are the same.
+    """
+
+    dimensions: int = 256
+    rows: Rows | None = None
+
+    @property
+    def label(self) -> str:
+        return f"tfidf:{self.dimensions}"
+
+
+Embedder = HiddenStates | SentenceEncoder | Tfidf
 
 
 @dataclass(frozen=True)
 class Embed:
-    """A vector per row, not normalised. Answer: RowVector."""
+    """A vector per row, not normalised. Answer: RowVector.
+
+    view  a name in `curate.lm.views`. Hidden states are of its tokens; the other embedders read its text.
+    """
 
     embedder: Embedder
     rows: Rows
     view: str = CONVERSATION
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The words, weights and projection of TF-IDF, learned from a view of some rows. Made for the embeddings that need it."""
+
+    dimensions: int
+    rows: Rows
+    view: str
 
 
 Request = Fit | Observe | Embed

@@ -14,6 +14,8 @@ import polars as pl
 
 from curate.answers import Seen
 from curate.budget import Budget
+from curate.embedding import make_embedder
+from curate.embedding.sentence import encoder_folder
 from curate.engine import Engine
 from curate.errors import InputError
 from curate.evaluation.tasks import Task
@@ -25,6 +27,7 @@ from curate.plan import Plan, fit_name, merge
 from curate.pool import Pool, kept_repeats, read_pool, write_rows
 from curate.pool import write_left_out as write_report
 from curate.registry import label, make_method
+from curate.requests import Embedder, Fit, SentenceEncoder, Vocabulary
 from curate.resources import default_model
 from curate.selectors.picks import Picks
 from curate.signals import RowScore
@@ -91,6 +94,14 @@ def as_method(method: str | Method, settings: Mapping[str, Any] | None = None) -
     return method if isinstance(method, Method) else make_method(method, settings)
 
 
+def as_embedder(embedder: str | Embedder, model: ModelSpec, rows: "Rows | None" = None) -> Embedder:
+    """An embedder by name, or as it is; InputError when it is not to be had."""
+    found = make_embedder(embedder, model, rows)
+    if isinstance(found, SentenceEncoder):
+        encoder_folder(found.name)
+    return found
+
+
 def as_tasks(evals: Mapping[str, PoolLike] | PoolLike | Sequence[Task]) -> list[Task]:
     """Evaluation tasks from conversations by name, or from one unnamed set."""
     if isinstance(evals, Mapping):
@@ -109,15 +120,20 @@ def prepare(
     target: Pool | None = None,
     existing: Pool | None = None,
     recipe: TrainConfig | None = None,
+    embedder: str | Embedder = "hidden",
     seed: int = 0,
 ) -> Prepared:
     """Tokenise the pool for the model to be trained and the one that scores, and leave out what they cannot use.
+
+    embedder: as `curate.embedding.make_embedder` reads it; hidden states are of the model that scores, and TF-IDF learns
+    from the pool.
 
     Raises InputError when no row is left.
     """
     scorer = scorer_model or model
     for named in (model, scorer):
         named.folder()  # a name at fault is said before anything is computed
+    as_embedder(embedder, scorer)
     usable, rows, failed = engine.add("pool", pool, model)
     if scorer != model:
         usable, rows, more = engine.add("pool", usable, scorer)
@@ -128,7 +144,9 @@ def prepare(
         for role, other in (("target", target), ("existing", existing))
         if other is not None
     }
-    data = Data(pool=rows, model=scorer, recipe=recipe or TrainConfig(), seed=seed, **others)
+    data = Data(
+        pool=rows, model=scorer, recipe=recipe or TrainConfig(), seed=seed, embedder=as_embedder(embedder, scorer, rows), **others
+    )
     encodings = engine.encodings(model, rows)
     table = pl.DataFrame(
         {
@@ -198,9 +216,12 @@ def score(
     existing: PoolLike | None = None,
     engine: Engine | None = None,
     recipe: TrainConfig | None = None,
+    embedder: str | Embedder = "hidden",
     seed: int = 0,
 ) -> Scores:
     """Score a pool with one or several methods, sharing their passes.
+
+    embedder  for methods that compare rows: hidden, tfidf or a sentence-transformers model (`curate.embedding`).
 
     Returns a polars frame inside `Scores`. Raises InputError for a pool, model, method or setting at fault.
     """
@@ -214,6 +235,7 @@ def score(
         target=None if target is None else as_pool(target),
         existing=None if existing is None else as_pool(existing),
         recipe=recipe,
+        embedder=embedder,
         seed=seed,
     )
     seen = engine.gather(chosen, prepared.data)
@@ -229,6 +251,7 @@ def score(
     manifest = {
         "curate": versions(),
         "methods": [{"name": m.name, "settings": m.model_dump(mode="json"), "paper": m.paper} for m in chosen],
+        "embedder": prepared.data.embedder.label,
         **made_from(engine, prepared, spec),
         "fits": _fits(engine, prepared, seen),
         "seed": seed,
@@ -248,18 +271,26 @@ def score(
 
 def made_from(engine: Engine, prepared: Prepared, model: ModelSpec) -> dict[str, Any]:
     """What a manifest says of the models, the pool, the work done and the artifacts of the store."""
-    scorer, report = prepared.data.model, prepared.pool.report
+    scorer = prepared.data.model
     return {
         "model": {"name": model.name, "fingerprint": engine.model_hash(model)},
         "scorer_model": {"name": scorer.name, "fingerprint": engine.model_hash(scorer)},
+        "encoding": engine.encoding_spec(model),
+        "recipe": prepared.data.recipe.model_dump(mode="json"),
+        **worked_on(engine, prepared.pool),
+    }
+
+
+def worked_on(engine: Engine, pool: Pool) -> dict[str, Any]:
+    """The part of a manifest that needs no model: the pool, the work done and the artifacts of the store."""
+    report = pool.report
+    return {
         "pool": {
             "files": list(report.files),
-            "fingerprint": prepared.rows.fingerprint,
+            "fingerprint": pool.fingerprint,
             "shapes": report.shapes,
             "refined": dict(report.refined),
         },
-        "encoding": engine.encoding_spec(model),
-        "recipe": prepared.data.recipe.model_dump(mode="json"),
         "stages": [vars(stage) for stage in engine.stages],
         "notes": engine.notes,
         "store": engine.store.provenance(),
@@ -268,13 +299,14 @@ def made_from(engine: Engine, prepared: Prepared, model: ModelSpec) -> dict[str,
 
 def _fits(engine: Engine, prepared: Prepared, seen: Seen) -> list[dict[str, Any]]:
     """Which fit scored the rows: a kept one was fitted on some of them and on others that are gone."""
-    found = []
-    for fit in merge(seen.known).fits:
-        fitted = engine.fitted(fit)
-        on = set((fitted.folder.parent / "rows.txt").read_text().split())
+    found, asked = [], merge(seen.known)
+    fits: list[Fit | Vocabulary] = [*asked.fits, *asked.vocabularies]
+    for fit in fits:
+        folder, _ = engine.serving(fit)
+        on = set((folder / "rows.txt").read_text().split())
         known = len(on & set(prepared.pool.row_ids))
         rows = {"fitted_on": len(on), "scored": len(prepared.pool), "scored_and_fitted_on": known}
-        found.append({"asked": fit_name(fit), "artifact": f"fits/{fitted.address}", "rows": rows})
+        found.append({"asked": fit_name(fit), "artifact": f"fits/{folder.name}", "rows": rows})
     return found
 
 
@@ -335,10 +367,11 @@ def plan(
     engine: Engine,
     model: str | Path | ModelSpec | None = None,
     recipe: TrainConfig | None = None,
+    embedder: str | Embedder = "hidden",
     seed: int = 0,
 ) -> tuple[Plan, Prepared]:
     """What scoring would run in its first round, without running it (the pool is tokenised). `model` scores."""
-    prepared = prepare(engine, as_pool(pool), model=as_model(model), recipe=recipe, seed=seed)
+    prepared = prepare(engine, as_pool(pool), model=as_model(model), recipe=recipe, embedder=embedder, seed=seed)
     return merge([r for m in methods for r in as_method(m).requests(prepared.data, {})]), prepared
 
 
@@ -354,11 +387,14 @@ def select(
     existing: PoolLike | None = None,
     engine: Engine | None = None,
     recipe: TrainConfig | None = None,
+    embedder: str | Embedder = "hidden",
     seed: int = 0,
     fill: str = "none",
     command: Sequence[str] | None = None,
 ) -> Selection:
     """Select rows of a pool by a method, within a budget (`1000`, `"10%"`, `"2M tokens"`, a float is a fraction).
+
+    embedder  for methods that compare rows: hidden, tfidf or a sentence-transformers model (`curate.embedding`).
 
     When fewer rows than the budget allows have a score, the selection is short and says so, or is filled up at random
     with `fill="random"`. Raises InputError for a pool, model, method, setting or budget at fault.
@@ -377,6 +413,7 @@ def select(
         target=None if target is None else as_pool(target),
         existing=None if existing is None else as_pool(existing),
         recipe=recipe,
+        embedder=embedder,
         seed=seed,
     )
     seen = engine.gather([chosen], prepared.data)
@@ -413,6 +450,7 @@ def select(
         "budget": str(parsed),
         "seed": seed,
         "fill": fill,
+        "embedder": prepared.data.embedder.label,
         **made_from(engine, prepared, spec),
         "fits": _fits(engine, prepared, seen),
         "counts": summary,

@@ -1,9 +1,12 @@
 """Numbers and vectors of rows: what passes give and methods make of it. What could not be computed is null with a reason."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -82,11 +85,14 @@ class RowTokens:
         return self.reasons != None  # noqa: E711 (elementwise)
 
 
-def as_vectors(arrays: Sequence[np.ndarray | None], reasons: np.ndarray) -> RowVector:
-    """A RowVector from one array [d] per row, None where it has a reason. Of width 0 when no row has one."""
-    width = next((len(array) for array in arrays if array is not None), 0)
-    values = np.full((len(arrays), width), np.nan, dtype=np.float32)
-    for i, array in enumerate(arrays):
-        if array is not None:
-            values[i] = array
-    return RowVector(values, reasons)
+def as_vectors(lists: "pa.ChunkedArray", where: np.ndarray, reasons: np.ndarray) -> RowVector:
+    """A RowVector from lists of one length, or null, for the rows at these positions. Of width 0 when all are null.
+
+    where    int64 [m], the position of each list; a row without one must have a reason.
+    reasons  object [n].
+    """
+    there = where[~lists.is_null().to_numpy()]
+    values = np.concatenate([np.empty(0, np.float32), *(chunk.flatten().to_numpy() for chunk in lists.chunks)])
+    vectors = np.full((len(reasons), len(values) // max(1, len(there))), np.nan, dtype=np.float32)
+    vectors[there] = values.reshape(len(there), vectors.shape[1])
+    return RowVector(vectors, reasons)

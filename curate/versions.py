@@ -3,7 +3,10 @@
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-PACKAGES = ("curate", "torch", "transformers", "peft", "datasets", "pyarrow", "polars", "numpy", "scikit-learn", "faiss-cpu")
+PACKAGES = (
+    "curate", "torch", "transformers", "peft", "datasets", "pyarrow", "polars", "numpy", "scikit-learn", "faiss-cpu",
+    "sentence-transformers",
+)  # fmt: skip
 
 
 def versions() -> dict[str, str]:

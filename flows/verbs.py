@@ -29,6 +29,12 @@ def observe(engine: Options, arguments: Options) -> Any:
     return curate.observe(engine=_engine(engine), **arguments)
 
 
+@flow(name="embed", flow_run_name="embed the pool", validate_parameters=False, persist_result=False)
+def embed(engine: Options, arguments: Options) -> Any:
+    """`curate.embed` with its jobs as tasks."""
+    return curate.embed(engine=_engine(engine), **arguments)
+
+
 @flow(name="select", flow_run_name="select from the pool", validate_parameters=False, persist_result=False)
 def select(engine: Options, arguments: Options) -> Any:
     """`curate.select` with its jobs as tasks; what was picked as an artifact."""
@@ -59,6 +65,7 @@ def run_recipe(engine: Options, arguments: Options) -> Any:
 FLOWS: dict[str, Callable[[Options, Options], Any]] = {
     "score": score,
     "observe": observe,
+    "embed": embed,
     "select": select,
     "compare": compare,
     "run_recipe": run_recipe,

@@ -8,7 +8,7 @@ from curate.comparison.estimate import estimate_compare
 from curate.estimate import Calibration, Speed, estimate
 from curate.lm.models import ModelSpec, parameter_count
 from curate.plan import merge
-from curate.requests import Observe, Pairs
+from curate.requests import Embed, Observe, Pairs, SentenceEncoder, Tfidf
 from curate.selection import as_pool, plan, prepare
 from curate.training.config import TrainConfig
 
@@ -44,6 +44,18 @@ def test_an_estimate_is_of_the_run_that_follows(engine, small_pool, tiny):
     assert [(step.name, step.rows, step.tokens, step.seconds) for step in after] == [
         (step.name, 0, 0, 0.0) for step in (fit, base, reference)
     ]
+
+
+@pytest.mark.parametrize("kind", ["tfidf", "encoder"])
+def test_an_embedding_of_texts_is_in_it(engine, small_pool, kind, request):
+    rows = engine.hold("pool", as_pool(small_pool))
+    embedder = Tfidf() if kind == "tfidf" else SentenceEncoder(str(request.getfixturevalue("encoder")))
+    found = merge([Embed(embedder, rows)])
+    [step] = estimate(found, Calibration(engine))
+    assert (step.rows, step.tokens, step.flops) == (24, 0, 0.0) and 0 < step.seconds < 60 and step.memory > 5e7
+    assert engine.stages == [] and not list(engine.store.root.glob("fits/*"))
+    engine.execute(found)
+    assert [(step.rows, step.seconds) for step in estimate(found, Calibration(engine))] == [(0, 0.0)]
 
 
 def test_times_follow_from_speeds(engine, small_pool, tiny):

@@ -168,3 +168,11 @@ def test_bytes_that_are_no_text(tmp_path):
     (tmp_path / "recipe.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="is not YAML"):
         read_recipe(tmp_path / "recipe.yaml")
+
+
+def test_an_embedder_for_all_stages(engine, write, tmp_path):
+    stage = "{pool: '@sample/pool', limit: 20, embedder: %s, stages: [{select: {method: longest, budget: 5}}]}"
+    run_recipe(read_recipe(write(stage % "tfidf")), out=tmp_path / "out", engine=engine)
+    assert json.loads((tmp_path / "out" / "1-select" / "manifest.json").read_text())["embedder"] == "tfidf:256"
+    with pytest.raises(InputError, match="embedder '.*gone' is not one of hidden"):
+        run_recipe(read_recipe(write(stage % "./gone")), out=tmp_path / "other", engine=engine)

@@ -1,11 +1,12 @@
 """A score that could not be computed is null with a reason, and keeps both."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.signals import RowScore
+from curate.signals import RowScore, as_vectors
 
 NAN = float("nan")
 
@@ -54,3 +55,18 @@ def test_null_and_reason_go_together(rows):
     assert [reason is not None for reason in score.reasons] == score.is_null.tolist()
     for (value, bad), now in zip(rows, score.values, strict=True):
         assert np.isnan(now) == (bad or not np.isfinite(value)) and (np.isnan(now) or now == value)
+
+
+def test_vectors_from_lists():
+    lists = pa.chunked_array([[[1.0, 2.0], None], [[3.0, 4.0]], []], pa.list_(pa.float32()))
+    reasons = np.array([None, "failed", "bad", None], dtype=object)
+    found = as_vectors(lists, np.array([3, 2, 0]), reasons)
+    assert found.values.dtype == np.float32 and found.is_null.tolist() == [False, True, True, False]
+    assert found.values[[0, 3]].tolist() == [[3.0, 4.0], [1.0, 2.0]] and np.isnan(found.values[[1, 2]]).all()
+
+
+def test_no_vector_at_all():
+    lists = pa.chunked_array([[None, None]], pa.list_(pa.float32()))
+    assert as_vectors(lists, np.arange(2), np.full(2, "bad", object)).values.shape == (2, 0)
+    nothing = as_vectors(pa.chunked_array([], pa.list_(pa.float32())), np.arange(0), np.full(0, None, object))
+    assert nothing.values.shape == (0, 0)

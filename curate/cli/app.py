@@ -3,6 +3,7 @@
 import typer
 
 from curate.cli.compare import compare
+from curate.cli.embed import embed
 from curate.cli.expand import expanded
 from curate.cli.look import inspect, methods
 from curate.cli.observe import observe
@@ -20,6 +21,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _verb in (methods, inspect, observe, score, select, train, evaluate, compare, run, demo):
+for _verb in (methods, inspect, observe, embed, score, select, train, evaluate, compare, run, demo):
     app.command()(expanded(_verb))
 app.add_typer(store)

@@ -88,6 +88,9 @@ class ModelOptions:
         None
     )
     scorer_model: Annotated[str | None, Option("--scorer-model", help="model that scores, when it is another one")] = None
+    embedder: Annotated[
+        str, Option("--embedder", help="hidden, hidden:last, hidden:weighted, tfidf, tfidf:64, or a sentence-transformers model")
+    ] = "hidden"
 
 
 @dataclass(frozen=True, kw_only=True)

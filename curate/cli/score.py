@@ -18,7 +18,7 @@ from curate.cli.terminal import console, print_json
 
 
 def score(
-    pool: PoolOptions, methods: Methods, models: Annotated[ModelOptions, Only("model")], others: ReferenceOptions,
+    pool: PoolOptions, methods: Methods, models: Annotated[ModelOptions, Only("model", "embedder")], others: ReferenceOptions,
     training: TrainingOptions, engine: EngineOptions, output: PlannedOutput, truth: Truth = None, seed: Seed = 0,
 ) -> None:  # fmt: skip
     """Score every row by one or more methods that share their passes: scores.parquet, a column per method."""
@@ -33,11 +33,11 @@ def score(
     if output.plan:
         from curate.report.plans import plan_scores
 
-        asked = {"model": models.model, "recipe": recipe, "seed": seed}
+        asked = {"model": models.model, "embedder": models.embedder, "recipe": recipe, "seed": seed}
         return output.show_plan(plan_scores(read, methods.split(","), engine=engine.make(), **asked))
     scores = engine.run(
         "score", pool=read, methods=methods.split(","), model=models.model, target=others.target, existing=others.existing,
-        seed=seed, recipe=recipe,
+        embedder=models.embedder, seed=seed, recipe=recipe,
     )  # fmt: skip
     judged = judge(scores, truth) if truth else None
     scores.write(output.out, overwrite=output.overwrite)

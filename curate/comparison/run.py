@@ -20,6 +20,7 @@ from curate.jobs import Job
 from curate.lm.models import ModelSpec
 from curate.method import Method
 from curate.registry import label
+from curate.requests import Embedder
 from curate.selection import PoolLike, Prepared, as_method, as_model, as_pool, as_tasks, choose, made_from, prepare, signal
 from curate.training.config import TrainConfig
 from curate.versions import versions
@@ -58,6 +59,7 @@ def compare(
     existing: PoolLike | None = None,
     engine: Engine | None = None,
     recipe: TrainConfig | None = None,
+    embedder: str | Embedder = "hidden",
     full: bool = True,
     margin: float = 0.01,
     confidence: float = 0.95,
@@ -69,6 +71,7 @@ def compare(
     evals     held-out conversations: a path or Pool, or several by name; the first is the primary one.
     seeds     how many; seed s draws random picks, fits, initialises and shuffles alike in every arm.
     recipe    the training settings of all arms; its length is set here.
+    embedder  for methods that compare rows: hidden, tfidf or a sentence-transformers model (`curate.embedding`).
     full      also train on the whole pool: at equal tokens, and for one epoch as a ceiling outside the tests.
     margin    what counts as equivalent, as a fraction of the metric under random picks.
 
@@ -76,8 +79,8 @@ def compare(
     """
     setup = set_up(
         pool, methods, budgets=budgets, evals=evals, seeds=seeds, tokens=tokens, epochs=epochs, model=model,
-        scorer_model=scorer_model, target=target, existing=existing, engine=engine, recipe=recipe, margin=margin,
-        confidence=confidence, seed=seed,
+        scorer_model=scorer_model, target=target, existing=existing, engine=engine, recipe=recipe,
+        embedder=embedder, margin=margin, confidence=confidence, seed=seed,
     )  # fmt: skip
     select_seconds, arms = _choose_all(setup.bench.engine, setup.prepared, setup.design)
     if full:
@@ -119,6 +122,7 @@ def set_up(
     existing: PoolLike | None = None,
     engine: Engine | None = None,
     recipe: TrainConfig | None = None,
+    embedder: str | Embedder = "hidden",
     margin: float = 0.01,
     confidence: float = 0.95,
     seed: int = 0,
@@ -154,6 +158,7 @@ def set_up(
         target=None if target is None else as_pool(target),
         existing=None if existing is None else as_pool(existing),
         recipe=base,
+        embedder=embedder,
         seed=seed,
     )
     remarks = [*_too_large(prepared, sizes), *remarks]
@@ -259,6 +264,7 @@ def _config(design: Design, model: ModelSpec, prepared: Prepared, tokens: int) -
     return {
         "model": model.label,
         "scorer_model": prepared.data.model.label,
+        "embedder": prepared.data.embedder.label,
         "pool_rows": len(prepared.pool),
         "pool_tokens": int(prepared.table["tokens"].sum()),
         "train_tokens": tokens,

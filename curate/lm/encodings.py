@@ -66,3 +66,12 @@ def from_arrow(row_ids: Sequence[str], column: pa.ChunkedArray) -> Encodings:
         [flat_mask[a - first + mask_first : b - first + mask_first] for a, b in spans],
         array.field("truncated").to_numpy(zero_copy_only=False).astype(bool),
     )
+
+
+def highest_ids(column: pa.ChunkedArray) -> np.ndarray:
+    """int64 [n]: the highest token id of each row of an Arrow column of ENCODING_TYPE, -1 for null."""
+    highest = np.full(len(column), -1, dtype=np.int64)
+    there = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
+    rows = from_arrow([""] * len(there), column.drop_null()).input_ids
+    highest[there] = [int(ids.max(initial=-1)) for ids in rows]
+    return highest

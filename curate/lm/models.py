@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -47,21 +48,27 @@ def _resolve(name: str) -> Path:
         return _checked(path.resolve())
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise InputError(f"there is no model folder {name}")
+    return _checked(fetch(name, [*WEIGHT_FILES, *TOKENIZER_FILES, "*.json", "tokenizer.model"]))
+
+
+def fetch(name: str, patterns: Sequence[str], kind: str = "model") -> Path:
+    """The files of `org/name[@revision]` on the hub that match, in a local folder; InputError when they are not to be had."""
     from huggingface_hub import snapshot_download
 
     repo, _, revision = name.partition("@")
-    patterns = [*WEIGHT_FILES, *TOKENIZER_FILES, "*.json", "tokenizer.model"]
     try:
-        folder = Path(snapshot_download(repo, revision=revision or None, allow_patterns=patterns))
+        return Path(snapshot_download(repo, revision=revision or None, allow_patterns=list(patterns)))
     except Exception as error:  # the hub client raises many kinds; each means that the model is not to be had
-        raise InputError(f"model {name} is neither a folder nor to be had from the hub ({type(error).__name__})") from None
-    return _checked(folder)
+        raise InputError(f"{kind} {name} is neither a folder nor to be had from the hub ({type(error).__name__})") from None
 
 
 def _checked(folder: Path) -> Path:
-    """The folder, if no token id of its tokenizer lies outside the model's embedding; read from the JSON files alone."""
-    rows, highest = read_config(folder).get("vocab_size"), _highest_token_id(folder)
-    if isinstance(rows, int) and highest >= rows:
+    """The folder, if no word of its tokenizer lies outside the model's embedding; read from the JSON files alone.
+
+    Added tokens may (Gemma 3 has one for images): a row that has one is left out when it is tokenised.
+    """
+    rows, (highest, _) = vocabulary_size(folder), token_ids(folder)
+    if rows is not None and highest >= rows:
         raise InputError(
             f"the tokenizer in {folder} has ids up to {highest}, but the model's embedding has only {rows} rows (vocab_size in "
             "config.json); take the tokenizer that the model was trained with"
@@ -69,15 +76,26 @@ def _checked(folder: Path) -> Path:
     return folder
 
 
-def _highest_token_id(folder: Path) -> int:
-    """-1 where the tokenizer is not of this kind or cannot be read, which loading it will say."""
+def vocabulary_size(folder: Path) -> int | None:
+    """Rows of the model's embedding as its config states them, if it does."""
+    rows = read_config(folder).get("vocab_size")
+    return rows if isinstance(rows, int) else None
+
+
+@lru_cache(maxsize=64)
+def token_ids(folder: Path) -> tuple[int, int]:
+    """The highest ids of the tokenizer's words, and of those and its added tokens.
+
+    -1 where the tokenizer is not of this kind or cannot be read, which loading it will say.
+    """
     try:
         content = orjson.loads((folder / "tokenizer.json").read_bytes())
         vocabulary = content["model"]["vocab"]
-        ids = vocabulary.values() if isinstance(vocabulary, dict) else range(len(vocabulary))
-        return max((*ids, *(token["id"] for token in content.get("added_tokens") or ())), default=-1)
+        words = set(vocabulary.values() if isinstance(vocabulary, dict) else range(len(vocabulary)))
+        added = {token["id"] for token in content.get("added_tokens") or ()}
+        return max(words - added, default=-1), max(words | added, default=-1)
     except (OSError, ValueError, KeyError, TypeError):
-        return -1
+        return -1, -1
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -181,7 +199,7 @@ def load_model(folder: Path, *, device: str, dtype: str, trust_remote_code: bool
     from transformers import AutoModelForCausalLM
 
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    _quiet()
+    quiet()
     try:
         model = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -206,7 +224,7 @@ def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> "PreTrai
     if not any(file for pattern in ("tokenizer.*", "vocab.*", "*.model", "*.tiktoken") for file in folder.glob(pattern)):
         raise InputError(f"the tokenizer in {folder} cannot be loaded: there is none, such as tokenizer.json")
 
-    _quiet()
+    quiet()
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code, local_files_only=True)
     except Exception as error:
@@ -223,7 +241,8 @@ def _in_short(error: Exception) -> str:
     return text if len(text) <= 300 else text[:297] + "..."
 
 
-def _quiet() -> None:
+def quiet() -> None:
+    """transformers keeps its remarks and progress bars to itself."""
     from transformers.utils import logging
 
     logging.set_verbosity_error()

@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
+from curate import vectors
 from curate.budget import Budget
 from curate.comparison.estimate import estimate_compare
 from curate.comparison.verdict import duration
@@ -22,10 +23,11 @@ from curate.training.config import TrainConfig
 
 def plan_scores(
     pool: Pool, methods: Sequence[str | Method], *, engine: Engine, budget: Budget | None = None, model: Any = None,
-    scorer_model: Any = None, recipe: TrainConfig | None = None, seed: int = 0,
+    scorer_model: Any = None, embedder: Any = "hidden", recipe: TrainConfig | None = None, seed: int = 0,
 ) -> dict[str, Any]:  # fmt: skip
     """What scoring would run in its first round: `plan`, its lines; with a budget also `worth`, in FLOPs."""
-    found, prepared = plan(pool, methods, engine=engine, model=scorer_model or model, recipe=recipe, seed=seed)
+    asked = {"model": scorer_model or model, "embedder": embedder, "recipe": recipe, "seed": seed}
+    found, prepared = plan(pool, methods, engine=engine, **asked)
     steps = estimate(found, Calibration(engine))
     planned: dict[str, Any] = {"plan": as_lines(steps)}
     if budget is not None:
@@ -40,6 +42,12 @@ def plan_observation(pool: Pool, observables: Sequence[str], *, engine: Engine, 
     """What `curate.observe` would run."""
     _, requests = ask(pool, observables, engine, **asked)
     return {"plan": as_lines(estimate(merge(requests), Calibration(engine)))}
+
+
+def plan_embedding(pool: Pool, embedder: str, *, engine: Engine, **asked: Any) -> dict[str, Any]:
+    """What `curate.embed` would run."""
+    *_, request = vectors.ask(pool, embedder, engine, **asked)
+    return {"plan": as_lines(estimate(merge([request]), Calibration(engine)))}
 
 
 def plan_compare(**asked: Any) -> dict[str, Any]:
@@ -81,13 +89,13 @@ def _worth(pays: Mapping[str, Any]) -> str:
 
 
 def _cells(line: Mapping[str, Any]) -> list[str]:
-    if not line["tokens"]:
+    if not line["rows"]:
         return [line["name"], "in the store", "", "", "", ""]
     return [
         line["name"],
         f"{line['rows']:,}",
-        f"{line['tokens']:,}",
-        f"{line['flops']:.1e}",
+        f"{line['tokens']:,}" if line["tokens"] else "",
+        f"{line['flops']:.1e}" if line["flops"] else "",
         _gigabytes(line["memory"]),
         duration(line["seconds"]),
     ]

@@ -93,8 +93,11 @@ def describe(spec: Mapping[str, Any] | None, names: Mapping[str, str]) -> str:
             return f"token ids by tokenizer {str(spec.get('tokenizer', ''))[:8]}, up to {spec.get('max_length')} tokens"
         case "observable":
             view = str(next(iter(spec.get("view") or ["conversation"])))
-            where = "" if view == "conversation" else f" of the {view.replace('_', ' ')}"
-            return f"{spec.get('observable')}{where} by {who}, {spec.get('dtype')}"
+            return f"{spec.get('observable')}{_where(view)} by {who}, {spec.get('dtype')}"
+        case "embedding":
+            return f"embedding{_where(str(spec.get('view')))} by {who}"
+        case "tfidf":
+            return f"tfidf:{spec.get('dimensions')}{_where(str(spec.get('view')))}"
         case "fit":
             return f"fit of {who}, {_length(spec.get('recipe'))}"
         case "arm":
@@ -102,6 +105,10 @@ def describe(spec: Mapping[str, Any] | None, names: Mapping[str, str]) -> str:
             return f"{who}, {_length(spec.get('recipe'))}, on {tasks}"
         case kind:
             return str(kind)
+
+
+def _where(view: str) -> str:
+    return "" if view == "conversation" else f" of the {view.replace('_', ' ')}"
 
 
 def _length(recipe: Mapping[str, Any] | None) -> str:

@@ -507,3 +507,48 @@ def test_json_has_no_nan(run, make_pool):
     make_pool(range(4), name="spoiled.jsonl", planted=lambda i: "wrong")
     code, out, _ = run("score", "spoiled.jsonl", "-m", "random", "--truth", "planted", "--out", "out", "--json")
     assert code == 0 and "NaN" not in out and json.loads(out)["truth"][0]["auroc"] is None
+
+
+# Embeddings -----------------------------------------------------------------------------------------------------------
+
+
+def test_embed(run, messy, tmp_path):
+    code, out, err = run("embed", messy, "--embedder", "tfidf:8", "--view", "response", "--plan", "--json")
+    [line] = json.loads(out)["plan"]
+    assert (code, line["name"], line["rows"]) == (0, "embed 58 rows of pool, response by tfidf:8", 58)
+    assert "58" in run("embed", messy, "--embedder", "tfidf:8", "--plan")[1]
+    code, out, err = run("embed", messy, "--embedder", "tfidf:8", "--view", "response", "--out", "vectors", "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out) == {"embedder": "tfidf:8", "rows": 58, "null": 0, "dimensions": 8, "out": "vectors"}
+    found = pl.read_parquet(tmp_path / "vectors" / "embeddings.parquet")
+    assert found.columns == ["row_id", "source", "embedding"] and found["embedding"].dtype == pl.Array(pl.Float32, 8)
+    assert "line" in (tmp_path / "vectors" / "rejected.jsonl").read_text()
+    manifest = json.loads((tmp_path / "vectors" / "manifest.json").read_text())
+    assert (manifest["embedder"], manifest["view"]) == ("tfidf:8", "response") and manifest["pool"]["files"]
+    code, out, _ = run("embed", messy, "--limit", "20", "--out", "hidden")
+    assert code == 0 and "20 rows, 192 dimensions by hidden:mean" in out and "written hidden" in out
+
+
+def test_embed_says_what_is_null_and_what_is_kept(run, make_pool):
+    numbers, others = list(range(20)), ["qu", "zz"]
+
+    def chat(i):
+        words = others if i == 21 else [str(i), "plus"]
+        return [{"role": role, "content": word} for role, word in zip(("user", "assistant"), words)]
+
+    run("embed", make_pool(numbers, messages=chat), "--embedder", "tfidf:8", "--refit", "never", "--out", "one")
+    _, out, _ = run(
+        "embed", make_pool([*numbers, 21], messages=chat), "--embedder", "tfidf:8", "--refit", "never", "--out", "two"
+    )
+    assert "21 rows, 1 of them null, 8 dimensions by tfidf:8" in out and "was kept although 4.8% of the rows have changed" in out
+
+
+def test_the_embedder_reaches_the_verbs(run, select, compare, small_pool, tmp_path):
+    assert select("--embedder", "tfidf")[0] == 0
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["embedder"] == "tfidf:256"
+    for verb in (select, compare):
+        refused(verb("--embedder", "tfdif", "--overwrite"), "embedder 'tfdif' is not one of hidden")
+    refused(run("score", small_pool, "-m", "longest", "--out", "s", "--embedder", "tfdif"), "embedder 'tfdif'")
+    refused(run("embed", small_pool, "--out", "e", "--embedder", "./gone"), "embedder './gone' is not one of hidden")
+    refused(run("embed", small_pool, "--out", "e", "--view", "reply"), "view 'reply' is not one of conversation")
+    assert not (tmp_path / "e").exists()

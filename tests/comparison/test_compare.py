@@ -135,7 +135,7 @@ def test_seeds_pair_the_arms(options):
     both = two.selections.filter(seed=1, method="random")["row_id"].to_list()
     assert both == second.selections.filter(method="random")["row_id"].to_list()
     assert set(both) != set(two.selections.filter(seed=0, method="random")["row_id"])
-    assert two.config["seeds"] == [0, 1] and second.config["seeds"] == [1]
+    assert two.config["embedder"] == "hidden:mean" and two.config["seeds"] == [0, 1] and second.config["seeds"] == [1]
 
 
 def test_one_seed_decides_nothing(options):

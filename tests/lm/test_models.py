@@ -5,7 +5,9 @@ import shutil
 
 import pytest
 import torch
+from transformers import AutoTokenizer
 
+from curate.engine import Engine
 from curate.errors import InputError
 from curate.lm.models import (
     TOKENIZER_FILES,
@@ -19,6 +21,8 @@ from curate.lm.models import (
     resolve_device,
     resolve_dtype,
 )
+from curate.pool import read_pool
+from curate.store import Store
 
 
 @pytest.fixture
@@ -133,3 +137,21 @@ def test_what_is_asked_for_is_taken():
     assert resolve_device("cpu") == "cpu" and resolve_device() in ("cpu", "cuda", "mps")
     with pytest.raises(InputError, match="'int8' is not one of auto"):
         resolve_dtype("int8", "cpu")
+
+
+def test_an_added_token_beyond_the_embedding_costs_the_rows_that_have_it(tiny, tmp_path, make_pool):
+    """As Gemma 3's token for images, which its text models have no embedding for."""
+    folder = shutil.copytree(tiny, tmp_path / "model")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
+    tokenizer.save_pretrained(folder)
+    assert len(tokenizer) == 8193 == tokenizer.convert_tokens_to_ids("<image>") + 1
+
+    def turns(i):
+        return [{"role": "user", "content": "See <image>." if i == 1 else f"See {i}."}, {"role": "assistant", "content": "Yes."}]
+
+    pool = read_pool(make_pool(range(3), messages=turns))
+    engine = Engine(store=Store(tmp_path / "store"))
+    usable, _, failed = engine.add("pool", pool, ModelSpec(str(folder)))
+    assert len(usable) == 2 and list(failed.values()) == ["its token 8192 is beyond the 8,192 rows of the model's embedding"]
+    assert engine.add("pool", pool, ModelSpec(str(folder)))[2] == failed

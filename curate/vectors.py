@@ -1,0 +1,89 @@
+"""Embedding a pool: the vectors that methods compare rows by, for a person to use."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from curate.engine import Engine
+from curate.errors import InputError
+from curate.files import output_folder
+from curate.lm.models import ModelSpec
+from curate.lm.views import CONVERSATION, ROW_VIEWS
+from curate.observation import as_columns
+from curate.plan import base_model, merge
+from curate.pool import Pool
+from curate.requests import Embed, Embedder, HiddenStates
+from curate.selection import PoolLike, Unusable, as_embedder, as_model, as_pool, unusable_rows, worked_on, write_left_out
+from curate.stages import Stage
+from curate.store import write_manifest
+from curate.versions import versions
+
+
+@dataclass
+class Embedded:
+    """A vector of every usable row, sorted by row id.
+
+    frame  row_id, source, embedding (an array of float32, not normalised) and, where some are null, `embedding_null` with the
+           reason.
+    """
+
+    frame: pl.DataFrame
+    pool: Pool
+    stages: list[Stage]
+    notes: list[str]
+    manifest: dict[str, Any] = field(default_factory=dict)
+    unusable: tuple[Unusable, ...] = ()
+
+    def summary(self) -> dict[str, Any]:
+        """embedder, rows, null (rows without a vector), dimensions."""
+        vectors = self.frame["embedding"]
+        size = self.frame.schema["embedding"].shape[0]  # type: ignore[attr-defined]
+        return {"embedder": self.manifest["embedder"], "rows": len(vectors), "null": vectors.null_count(), "dimensions": size}
+
+    def write(self, out: str | Path, *, overwrite: bool = False) -> None:
+        """embeddings.parquet, the rejected and duplicate rows and the manifest, in a folder that is made."""
+        with output_folder(out, overwrite=overwrite) as folder:
+            self.frame.write_parquet(folder / "embeddings.parquet")
+            write_left_out(self.pool, self.unusable, folder)
+            write_manifest(folder / "manifest.json", self.manifest)
+
+
+def embed(
+    pool: PoolLike,
+    embedder: str | Embedder = "hidden",
+    *,
+    view: str = CONVERSATION,
+    model: str | Path | ModelSpec | None = None,
+    engine: Engine | None = None,
+) -> Embedded:
+    """Embed every row of a pool.
+
+    embedder  hidden, hidden:last or hidden:weighted: the model's own states, pooled over tokens; tfidf or tfidf:64; else a
+              sentence-transformers model by folder or hub name. The last two need no language model, and none is loaded.
+    view      conversation, response, response_without_start or instruction: what is embedded (`curate.lm.views`).
+    model     whose hidden states; the embedded one by default.
+
+    Raises InputError for a pool, model, embedder or view at fault.
+    """
+    engine = engine or Engine()
+    usable, unusable, request = ask(pool, embedder, engine, view=view, model=model)
+    engine.execute(merge([request]))
+    columns = {"row_id": usable.row_ids, "source": pl.Series(usable.sources, dtype=pl.String)}
+    frame = pl.DataFrame(columns).with_columns(as_columns("embedding", engine.answer(request)))
+    made = {"embedder": request.embedder.label, "view": view, **worked_on(engine, usable)}
+    return Embedded(frame, usable, engine.stages, engine.notes, {"curate": versions(), **made}, unusable)
+
+
+def ask(
+    pool: PoolLike, embedder: str | Embedder, engine: Engine, *, view: str, model: str | Path | ModelSpec | None
+) -> tuple[Pool, tuple[Unusable, ...], Embed]:
+    """The rows that can be used, why others cannot, and the request for their vectors."""
+    if view not in ROW_VIEWS:
+        raise InputError(f"view {view!r} is not one of {', '.join(ROW_VIEWS)}")
+    found, whole = as_embedder(embedder, as_model(model)), as_pool(pool)
+    if not isinstance(found, HiddenStates):
+        return whole, (), Embed(found, engine.hold("pool", whole), view)
+    usable, rows, failed = engine.add("pool", whole, base_model(found.model))
+    return usable, unusable_rows(whole, failed), Embed(found, rows, view)
