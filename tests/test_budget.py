@@ -2,6 +2,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from curate.budget import Budget, Limit
 from curate.errors import InputError
@@ -98,3 +100,26 @@ def test_costs_must_make_sense(costs):
         Limit(np.array(costs), 1)
     with pytest.raises(ValueError):
         Limit(np.ones(1), -1)
+
+
+NUMBERS = st.from_regex(r"[0-9]{1,30}(_[0-9]{1,3})?(\.[0-9]{1,20})?", fullmatch=True)
+SUFFIXES = st.sampled_from(["", "%", "k", "M", "b", " rows", "k tokens", " tokens", "tokens", " examples", "%%", " apples", "e5"])
+WRITTEN = st.text(max_size=12) | st.builds(str.__add__, NUMBERS, SUFFIXES) | st.builds(str, st.floats() | st.integers())
+
+
+@given(WRITTEN | st.floats() | st.integers(-5, 10**400))
+@example("1" * 400)
+@example("0." + "0" * 400 + "1")
+@example("1e5")
+@example("\u0663")
+@example("\n1000\r\n")
+def test_any_budget_is_read_or_refused_in_one_line(given_):
+    try:
+        budget = Budget.parse(given_)
+    except InputError as error:
+        assert len(str(error).splitlines()) == 1 and "budget" in str(error)
+        return
+    assert 0 <= budget.amount < math.inf and budget.unit in ("rows", "fraction", "tokens")
+    assert Budget.parse(str(budget)) == budget and str(Budget.parse(str(budget))) == str(budget)
+    limit = budget.limit(np.ones(10))
+    assert limit.capacity >= 0

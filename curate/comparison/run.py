@@ -90,7 +90,7 @@ def compare(
 
     def conclude() -> Verdict:
         verdict = _conclude(setup.design, setup.bench, results, select_seconds, setup.remarks, setup.config)
-        return replace(verdict, manifest=_manifest(setup))
+        return replace(verdict, manifest=_manifest(setup), pool=setup.prepared.pool, unusable=setup.prepared.unusable)
 
     [verdict] = setup.bench.engine.executor.run([Job("verdict", "verdict", conclude)])
     return verdict

@@ -9,6 +9,8 @@ from typing import Any
 import polars as pl
 
 from curate.files import output_folder
+from curate.pool import Pool
+from curate.selection import Unusable, write_left_out
 from curate.store import write_manifest
 
 SCHEMA = {
@@ -28,6 +30,7 @@ class Verdict:
     headline  one sentence for a person in a hurry
     remarks   sentences on what the numbers rest on and what is missing
     selections  the picks of every arm: method, budget, seed, row_id
+    pool, unusable  the rows compared on, and those that the models cannot use
     manifest  versions, models, pool, stages, and the artifacts of the store that it was made from
     """
 
@@ -37,6 +40,8 @@ class Verdict:
     config: dict[str, Any]
     selections: pl.DataFrame
     manifest: dict[str, Any] = field(default_factory=dict)
+    pool: Pool | None = None
+    unusable: tuple[Unusable, ...] = ()
 
     @property
     def frame(self) -> pl.DataFrame:
@@ -52,12 +57,14 @@ class Verdict:
         return "\n".join(lines) + "\n"
 
     def write(self, out: str | Path, *, overwrite: bool = False) -> None:
-        """verdict.json, verdict.parquet, verdict.md, the picks and the manifest in a folder that appears whole or not at all."""
+        """The verdict as JSON, Parquet and Markdown, picks, rows left out, manifest: a folder that appears whole or not."""
         with output_folder(out, overwrite=overwrite) as folder:
             (folder / "verdict.json").write_text(json.dumps(self.to_json(), indent=1, default=str) + "\n")
             self.frame.write_parquet(folder / "verdict.parquet")
             self.selections.write_parquet(folder / "selections.parquet")
             (folder / "verdict.md").write_text(self.to_markdown())
+            if self.pool is not None:
+                write_left_out(self.pool, self.unusable, folder)
             write_manifest(folder / "manifest.json", self.manifest)
 
 

@@ -36,16 +36,16 @@ class ModelSpec:
 
         Raises InputError when there is no such folder and the hub does not have it (or cannot be reached).
         """
-        return _resolve(self.name)
+        path = Path(self.name)
+        if not path.exists():
+            return _checked(_fetched(self.name))
+        if not (path / "config.json").is_file():
+            raise InputError(f"{self.name} is not a model folder: it has no config.json")
+        return _checked(path.resolve())
 
 
 @lru_cache(maxsize=64)
-def _resolve(name: str) -> Path:
-    path = Path(name)
-    if path.exists():
-        if not (path / "config.json").is_file():
-            raise InputError(f"{name} is not a model folder: it has no config.json")
-        return _checked(path.resolve())
+def _fetched(name: str) -> Path:
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise InputError(f"there is no model folder {name}")
     return _checked(fetch(name, [*WEIGHT_FILES, *TOKENIZER_FILES, "*.json", "tokenizer.model"]))
@@ -62,6 +62,7 @@ def fetch(name: str, patterns: Sequence[str], kind: str = "model") -> Path:
         raise InputError(f"{kind} {name} is neither a folder nor to be had from the hub ({type(error).__name__})") from None
 
 
+@lru_cache(maxsize=64)
 def _checked(folder: Path) -> Path:
     """The folder, if no word of its tokenizer lies outside the model's embedding; read from the JSON files alone.
 

@@ -155,3 +155,28 @@ def test_an_added_token_beyond_the_embedding_costs_the_rows_that_have_it(tiny, t
     usable, _, failed = engine.add("pool", pool, ModelSpec(str(folder)))
     assert len(usable) == 2 and list(failed.values()) == ["its token 8192 is beyond the 8,192 rows of the model's embedding"]
     assert engine.add("pool", pool, ModelSpec(str(folder)))[2] == failed
+
+
+@pytest.mark.parametrize(
+    "vocabulary, more, highest", [({"a": 0, "b": 7}, [], 7), ([["a", 0.0], ["b", -1.0]], [], 1), ({"a": 3}, [9], 3)]
+)
+def test_a_tokenizer_with_ids_that_the_embedding_has_not(tmp_path, vocabulary, more, highest):
+    tokenizer = {"model": {"vocab": vocabulary}, "added_tokens": [{"id": number} for number in more]}
+    for rows in (highest, highest + 1):
+        folder = tmp_path / str(rows)
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps({"text_config": {"vocab_size": rows}}))
+        (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+        if rows > highest:
+            assert ModelSpec(str(folder)).folder() == folder
+        else:
+            with pytest.raises(InputError, match=f"ids up to {highest}, but the model's embedding has only {rows} rows"):
+                ModelSpec(str(folder)).folder()
+
+
+def test_a_relative_name_is_of_the_working_folder(tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        (tmp_path / name / "model").mkdir(parents=True)
+        (tmp_path / name / "model" / "config.json").write_text("{}")
+        monkeypatch.chdir(tmp_path / name)
+        assert ModelSpec("model").folder() == tmp_path / name / "model"

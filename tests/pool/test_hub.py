@@ -70,3 +70,31 @@ def test_hub_offline_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert str(error.value) == ("hub:org/name: the dataset cannot be loaded from the hub (Couldn't reach 'org/name' on the Hub)")
     with pytest.raises(InputError, match="looks like org/name"):
         read_pool("hub:name")
+
+
+@pytest.mark.parametrize("reachable", [True, False])
+def test_a_hub_out_of_reach_is_asked_once(reachable: bool, dataset: datasets.Dataset, monkeypatch: pytest.MonkeyPatch,
+                                          tmp_path: Path) -> None:  # fmt: skip
+    """The library's own attempts take half a minute, so it is told that there is no network."""
+    import huggingface_hub
+    from huggingface_hub import constants
+
+    asked, seen = [], []
+
+    def info(_: object, name: str, timeout: float) -> None:
+        asked.append(name)
+        if not reachable:
+            raise ConnectionError("no network")
+
+    def load(*_: object, **__: object) -> Any:
+        seen.append((constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE))
+        return dataset
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", info)
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    monkeypatch.chdir(tmp_path)
+    assert len(read_pool("org/name")) == 4
+    assert asked == ["org/name"] and seen == [(not reachable, not reachable)]
+    assert (constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE) == (False, False)
