@@ -113,12 +113,10 @@ def test_bad_rows_among_good_ones(go, tmp_path, verb):
     code, out, err = go(verb, b"\n".join([*MIXED, *MIXED_SHAPES]), "--json")
     assert (code, err) == (0, "")
     found = json.loads(out)
-    if verb in ("inspect", "score", "select"):
+    if verb != "compare":
         counts = [found[f"rows_{name}"] for name in ("in", "pool", "rejected", "duplicate")]
         assert counts == [len(MIXED) + len(MIXED_SHAPES), 16, bad, 1] and sum(counts[1:]) == counts[0]
-    if verb == "train":
-        assert found["rows"] == 16
-    if verb in ("score", "select", "compare"):
+    if verb in WRITING:
         rejected = [json.loads(line) for line in (tmp_path / "out" / "rejected.jsonl").read_text().splitlines()]
         assert [(row["file"], row["line"]) for row in rejected] == [("pool.jsonl", 2 + i) for i in range(bad)]
         assert all(row["reason"].startswith(reason) for row, (_, reason) in zip(rejected, LINES.values(), strict=True))
@@ -128,7 +126,7 @@ def test_bad_rows_among_good_ones(go, tmp_path, verb):
 def test_a_bom_crlf_and_no_newline_at_the_end(go, verb):
     code, out, err = go(verb, b"\xef\xbb\xbf" + b"\r\n".join(pair(number) for number in range(6)), "--strict", "--json")
     assert (code, err) == (0, "")
-    assert json.loads(out).get("rows_pool", json.loads(out).get("rows", 6)) == 6
+    assert json.loads(out).get("rows_pool", 6) == 6
 
 
 @pytest.mark.parametrize("content", [pair(1), b"\n".join([pair(1)] * 9)], ids=["one row", "identical rows"])
@@ -137,12 +135,12 @@ def test_one_row(go, tmp_path, content):
     for verb in ("inspect", "score", "train"):
         code, out, err = go(verb, content, "--json", *(["--overwrite"] if verb == "train" else []))
         assert (code, err) == (0, "")
-        assert json.loads(out).get("rows_pool", json.loads(out).get("rows")) == 1
+        assert json.loads(out)["rows_pool"] == 1
         shutil.rmtree(tmp_path / "out", ignore_errors=True)
     refused(go("select", content), "a budget of 30% picks not even the only row; give a larger one")
     refused(go("compare", content), "random picks no row at a budget of 50%")
     code, out, err = go("select", content, "--budget", "1")
-    assert (code, err) == (0, "") and f"read      {'1 row' if lines == 1 else '9 rows'} = 1 in the pool" in out
+    assert (code, err) == (0, "") and f"read      {'1 row' if lines == 1 else '9 rows'} in = 1 in the pool" in out
     assert "picked    1 row (100.0%)" in out and "1 rows" not in out
 
 
@@ -308,11 +306,9 @@ def test_rows_that_the_model_cannot_use(go, broken, tmp_path, verb):
     code, out, err = go(verb, content, "--json", model="broken")
     assert (code, err) == (0, "")
     found = json.loads(out)
-    if verb in ("inspect", "score", "select"):
+    if verb != "compare":
         assert [found[f"rows_{name}"] for name in ("in", "pool", "rejected", "duplicate")] == [6, 4, 2, 0]
-    if verb == "train":
-        assert found["rows"] == 4
-    if verb in ("score", "select", "compare"):
+    if verb in WRITING:
         rejected = [json.loads(line) for line in (tmp_path / "out" / "rejected.jsonl").read_text().splitlines()]
         assert [(row["file"], row["line"]) for row in rejected] == [("pool.jsonl", 3), ("pool.jsonl", 5)]
         assert all(row["reason"] == "the chat template failed: no threes" for row in rejected)
