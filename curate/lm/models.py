@@ -48,7 +48,7 @@ class ModelSpec:
 def _fetched(name: str) -> Path:
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise InputError(f"there is no model folder {name}")
-    return _checked(fetch(name, [*WEIGHT_FILES, *TOKENIZER_FILES, "*.json", "tokenizer.model"]))
+    return fetch(name, [*WEIGHT_FILES, *TOKENIZER_FILES, "*.json", "tokenizer.model"])
 
 
 def fetch(name: str, patterns: Sequence[str], kind: str = "model") -> Path:
