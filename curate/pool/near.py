@@ -24,9 +24,8 @@ from curate.pool.words import BATCH_ROWS, word_batches
 SHINGLE = 3  # words
 HASHES = 128  # of a sketch
 RECALL = 0.999  # of pairs at the threshold, at least
-SLACK = 0.2  # over four standard errors of a sketch's estimate: below the threshold by that much is not looked at
 _SEED = 1
-_GRAM_BITS = 64 - (BATCH_ROWS - 1).bit_length()  # a row of a batch and a shingle stand in one number, so that one sort does
+_GRAM_BITS = 64 - (BATCH_ROWS - 1).bit_length()  # a row (or pair) of a batch and a shingle are one number, so one sort does
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,8 @@ def near_duplicates(pool: Pool, threshold: float = 0.8) -> Near:
         follows = np.bincount(row[~leads], minlength=len(pool)) > 0
         leader = row[np.flatnonzero(leads)[np.cumsum(leads) - 1]]  # of each entry's bucket: its smallest row
         stays = ~follows[leader]  # nothing before it can take it out
-        pairs = np.unique(np.stack([leader, row])[:, stays & ~leads], axis=1)
+        met = stays & ~leads
+        pairs = np.stack(np.divmod(np.unique(leader[met] * len(pool) + row[met]), len(pool)))
         for one, other, found in _verified(pairs, sets, sketches, threshold):
             if not gone[other] or found > similarity[other]:
                 kept[other], similarity[other], gone[other] = one, found, True
@@ -73,18 +73,25 @@ def near_duplicates(pool: Pool, threshold: float = 0.8) -> Near:
 class _Sets:
     """The shingles of each row, ascending, the lowest bit set in those of replies."""
 
-    grams: np.ndarray  # uint64
-    starts: np.ndarray  # int64 [n + 1]
+    grams: np.ndarray  # uint64, of _GRAM_BITS bits
+    starts: np.ndarray  # int64 [n]: where each row's begin
+    sizes: np.ndarray  # int64 [2, n]: how many a row has, and how many of them are of replies
 
-    def similarity(self, one: int, other: int) -> float:
-        a, b = (self.grams[self.starts[at] : self.starts[at + 1]] for at in (one, other))
-        both = np.intersect1d(a, b, assume_unique=True)
-        replies, shared = int((a & 1).sum()) + int((b & 1).sum()), int((both & 1).sum())
-        return min(_share(len(both), len(a) + len(b)), _share(shared, replies))
+    def similarity(self, pairs: np.ndarray) -> np.ndarray:
+        """float64 [k]: exact, of at most BATCH_ROWS pairs of rows, int64 [2, k]."""
+        keys = np.sort(np.concatenate([self._keys(rows) for rows in pairs]))
+        both = keys[1:][keys[1:] == keys[:-1]]  # a row says each shingle once, so what is there twice both rows say
+        pair, in_reply = (both >> np.uint64(_GRAM_BITS)).astype(np.int64), (both & np.uint64(1)).astype(bool)
+        shared = np.stack([np.bincount(of, minlength=pairs.shape[1]) for of in (pair, pair[in_reply])])
+        sizes = self.sizes[:, pairs].sum(axis=1) - shared
+        return np.where(sizes > 0, shared / np.maximum(sizes, 1), 1.0).min(axis=0)
 
-
-def _share(shared: int, sizes: int) -> float:
-    return shared / (sizes - shared) if sizes else 1.0
+    def _keys(self, rows: np.ndarray) -> np.ndarray:
+        """The shingles of these rows, with the number of the row above them."""
+        sizes = self.sizes[0, rows]
+        inside = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        number = np.repeat(np.arange(len(rows), dtype=np.uint64), sizes)
+        return number << np.uint64(_GRAM_BITS) | self.grams[np.repeat(self.starts[rows], sizes) + inside]
 
 
 def _sets_and_sketches(pool: Pool) -> tuple[_Sets, np.ndarray]:
@@ -92,6 +99,7 @@ def _sets_and_sketches(pool: Pool) -> tuple[_Sets, np.ndarray]:
 
     grams: list[np.ndarray] = []
     sizes: list[np.ndarray] = []
+    replies: list[np.ndarray] = []
     sketches = np.empty((len(pool), HASHES), dtype=np.uint32)
     with progress.task("compare what rows say", len(pool), "rows") as advance:
         for start, rows, said in word_batches(pool):
@@ -107,9 +115,10 @@ def _sets_and_sketches(pool: Pool) -> tuple[_Sets, np.ndarray]:
             sketches[start : start + rows] = sketch.to_rows()
             grams.append(batch)
             sizes.append(size)
+            replies.append(np.bincount((keys[keys & np.uint64(1) > 0] >> np.uint64(_GRAM_BITS)).astype(np.int64), minlength=rows))
             advance(rows)
-    starts = np.concatenate([[0], np.cumsum(np.concatenate(sizes))]).astype(np.int64)
-    return _Sets(np.concatenate(grams), starts), sketches
+    both = np.stack([np.concatenate(sizes), np.concatenate(replies)])
+    return _Sets(np.concatenate(grams), np.cumsum(both[0]) - both[0], both), sketches
 
 
 def _band_rows(threshold: float) -> int:
@@ -142,11 +151,14 @@ def _shared(row: np.ndarray, bucket: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def _verified(pairs: np.ndarray, sets: _Sets, sketches: np.ndarray, threshold: float) -> Iterator[tuple[int, int, float]]:
-    """(one, other, similarity) of the pairs, [2, k], that are as near as the threshold by their exact similarity."""
+    """(one, other, similarity) of the pairs, int64 [2, k], that are as near as the threshold by their exact similarity.
+
+    Not looked at are pairs that their sketches put below the threshold by four standard errors.
+    """
+    least = threshold - 4 * (threshold * (1 - threshold) / HASHES) ** 0.5
     for at in range(0, pairs.shape[1], BATCH_ROWS):
         some = pairs[:, at : at + BATCH_ROWS]
-        likely = (sketches[some[0]] == sketches[some[1]]).mean(axis=1) >= threshold - SLACK
-        for one, other in some[:, likely].T.tolist():
-            similarity = sets.similarity(one, other)
-            if similarity >= threshold:
-                yield one, other, similarity
+        some = some[:, (sketches[some[0]] == sketches[some[1]]).mean(axis=1) >= least]
+        similarity = sets.similarity(some)
+        near = similarity >= threshold
+        yield from zip(*some[:, near].tolist(), similarity[near].tolist(), strict=True)
