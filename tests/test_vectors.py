@@ -328,3 +328,16 @@ def test_written(run, small_pool, tmp_path):
     found.write(tmp_path / "out")
     assert pl.read_parquet(tmp_path / "out" / "embeddings.parquet").equals(found.frame)
     assert (tmp_path / "out" / "rejected.jsonl").read_text() == ""
+
+
+def test_rows_that_the_model_cannot_use_are_written(make_pool, store, tiny, tmp_path):
+    def chat(i):
+        return [{"role": "user", "content": f"{'so ' * (200 if i < 3 else 1)}{i}"}, {"role": "assistant", "content": f"Yes {i}."}]
+
+    pool = make_pool(range(10), messages=chat)
+    found = curate.embed(pool, "hidden", model=tiny, engine=Engine(store=store, max_length=64))
+    found.write(tmp_path / "out")
+    rejected = [json.loads(line) for line in (tmp_path / "out" / "rejected.jsonl").read_text().splitlines()]
+    assert len(found.frame) == 7 and [row["line"] for row in rejected] == [1, 2, 3]
+    assert {row["reason"] for row in rejected} == {"the reply is cut off entirely at 64 tokens"}
+    assert len(curate.embed(pool, "tfidf", engine=Engine(store=store)).frame) == 10
