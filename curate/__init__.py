@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from curate.observation import Observed, observe
     from curate.pool import Pool, read_pool, refine
     from curate.recipe import run_recipe
-    from curate.selection import Scores, Selection, score, select
+    from curate.scoring import Scores, score
+    from curate.selection import Selection, select
     from curate.store import Store
     from curate.tuning import evaluate, train
     from curate.vectors import Embedded, embed
@@ -43,9 +44,9 @@ _HOME = {
     "Pool": "curate.pool",
     "read_pool": "curate.pool",
     "refine": "curate.pool",
-    "Scores": "curate.selection",
+    "Scores": "curate.scoring",
     "Selection": "curate.selection",
-    "score": "curate.selection",
+    "score": "curate.scoring",
     "select": "curate.selection",
     "Store": "curate.store",
     "evaluate": "curate.tuning",

@@ -1,7 +1,7 @@
 """The engine: it answers what methods ask for, out of the store where it can, by passes and fits where it must."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -12,55 +12,47 @@ import pyarrow as pa
 
 from curate import progress
 from curate.answers import Seen
-from curate.embedding.record import EMBED_VERSION, Encode, pool_texts
+from curate.embedding.record import EMBED_VERSION, Encode
 from curate.embedding.record import record as record_embeddings
 from curate.embedding.sentence import ENCODER_FILES, SentenceModel, encoder_folder
 from curate.embedding.tfidf import TfidfModel
 from curate.errors import CurateError, InputError
 from curate.fits import kept_fit
-from curate.jobs import Executor, Job, Loop
-from curate.lm.encode import encode_rows
-from curate.lm.encodings import ENCODING_TYPE, Encodings, from_arrow, highest_ids
-from curate.lm.models import ModelSpec, forward_flops, resolve_device, token_ids, vocabulary_size
+from curate.jobs import Job
+from curate.lm.encodings import Encodings
+from curate.lm.models import ModelSpec, forward_flops, resolve_device
 from curate.lm.observables import FORWARD_VERSION, OBSERVABLES
-from curate.lm.views import RESPONSE, VIEW_VERSION, PairView, RowView, View, pair_id, printed_once, start_token
+from curate.lm.views import RESPONSE, VIEW_VERSION, PairView, RowView, View, printed_once, start_token
 from curate.method import Data, Method
-from curate.models import Models
 from curate.passes import record
 from curate.plan import Pass, Plan, base_model, embed_name, fit_name, merge, pass_name, resolved, vocabulary
+from curate.pools import Pools
 from curate.registry import label
-from curate.requests import Embed, Fit, FittedModel, Pairs, Request, Rows, SentenceEncoder, Vocabulary
+from curate.requests import Embed, Fit, FittedModel, Pairs, Request, SentenceEncoder, Vocabulary
 from curate.signals import RowScore, RowTokens, RowVector, as_vectors
-from curate.stages import Stage, Timer
+from curate.stages import Stage
 from curate.store import RowArtifact
 from curate.training.config import expected_steps
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from curate.pool import Pool
 
 SHARD_TOKENS = 100_000  # what a killed pass loses at most
-ENCODE_SHARD = 5_000  # rows
 
 
 @dataclass
-class Engine(Models):
+class Engine(Pools):
     """Holds what the jobs of one run share: the store, the models, the executor, and the pools by handle."""
 
-    executor: Executor = field(default_factory=Loop)
     batch_tokens: int = 4096
     refit: str = "drift"
-    stages: list[Stage] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if self.refit not in ("never", "drift", "always"):
             raise InputError(f"refit {self.refit!r} is not one of never, drift, always")
         super().__post_init__()
-        self._pools: dict[Rows, Pool] = {}
-        self._encodings: dict[tuple[str, Rows], Encodings] = {}
-        self._computed: dict[Rows, np.ndarray] = {}
         self._failed: dict[Pass, dict[str, str]] = {}  # rows that a pass of this run could not do, and why
 
     # What identifies things -------------------------------------------------------------------------------------------
@@ -104,78 +96,6 @@ class Engine(Models):
             assert isinstance(embed.embedder, SentenceEncoder)
             model = self._hash(encoder_folder(embed.embedder.name), ENCODER_FILES)
         return {"kind": "embedding", "version": EMBED_VERSION, "model": model, "view": embed.view}
-
-    # Pools and their tokens -------------------------------------------------------------------------------------------
-
-    def hold(self, role: str, pool: "Pool") -> Rows:
-        """A handle on a pool as it is, for what no model has to read."""
-        if not len(pool):
-            raise InputError(f"the {role} has no rows")
-        rows = Rows(role, pool.fingerprint, len(pool))
-        self._pools[rows] = pool
-        self._computed.setdefault(rows, np.zeros(len(pool), dtype=bool))
-        return rows
-
-    def add(self, role: str, pool: "Pool", model: ModelSpec) -> tuple["Pool", Rows, dict[str, str]]:
-        """Encode a pool for a model. Returns the rows that can be used, their handle, and row id -> why not."""
-        artifact = self.store.rows(self.encoding_spec(model), ENCODING_TYPE)
-        ids = pool.row_ids
-        known = artifact.positions(ids)
-        missing = np.flatnonzero(known < 0)
-        if len(missing):
-            encode = partial(self._encode, pool, missing, model, artifact)
-            self.executor.run([Job("encode", f"tokenise {role} for {model.label}", encode)])
-        table = artifact.get(ids)
-        reasons = self._beyond(model, table) or table["reason"].to_pylist()
-        failed = {row_id: reason for row_id, reason in zip(ids, reasons, strict=True) if reason is not None}
-        usable = pool.subset([row_id for row_id in ids if row_id not in failed]) if failed else pool
-        if not len(usable):
-            raise InputError(f"no row of the {role} can be used by {model.label}: {reasons[0]}")
-        rows = self.hold(role, usable)
-        keep = np.array([reason is None for reason in reasons])
-        self._encodings[model.name, rows] = from_arrow(usable.row_ids, table["value"].filter(pa.array(keep)))
-        self._computed[rows] |= (known < 0)[keep]
-        return usable, rows, failed
-
-    def _beyond(self, model: ModelSpec, table: pa.Table) -> list[str | None] | None:
-        """The rows' reasons where the tokenizer has ids that the model's embedding has not, else None.
-
-        Not kept with the token ids, which all models of one tokenizer share.
-        """
-        rows, (_, highest) = vocabulary_size(model.folder()), token_ids(model.folder())
-        if rows is None or highest < rows:
-            return None
-        pairs = zip(table["reason"].to_pylist(), highest_ids(table["value"]).tolist(), strict=True)
-        said = "its token {} is beyond the {:,} rows of the model's embedding"
-        return [reason or (said.format(top, rows) if top >= rows else None) for reason, top in pairs]
-
-    def encodings(self, model: ModelSpec, rows: Rows) -> Encodings:
-        """The token ids of rows that were added; encodes them for another tokenizer when that is asked for."""
-        if (model.name, rows) not in self._encodings:
-            pool = self._pools[rows]
-            _, _, failed = self.add(rows.role, pool, model)
-            if failed:
-                raise InputError(
-                    f"{len(failed)} rows of the {rows.role} cannot be used by {model.label} although another model "
-                    f"takes them: {next(iter(failed.values()))}"
-                )
-        return self._encodings[model.name, rows]
-
-    def _encode(self, pool: "Pool", missing: np.ndarray, model: ModelSpec, artifact: RowArtifact) -> None:
-        tokenizer = self.tokenizer(model)
-        limit = self.length_limit(model)
-        ids = pool.row_ids
-        with self.stage("encode", f"tokenise for {model.label}") as stage, progress.task("tokenise", len(missing)) as advance:
-            for start in range(0, len(missing), ENCODE_SHARD):
-                part = missing[start : start + ENCODE_SHARD]
-                rows = encode_rows(tokenizer, [(pool.messages(int(i)), pool.tools(int(i))) for i in part], limit)
-                values = [
-                    None if row.reason else {"input_ids": row.input_ids, "loss_mask": row.loss_mask, "truncated": row.truncated}
-                    for row in rows
-                ]
-                artifact.put([ids[i] for i in part], values, [row.reason for row in rows])
-                advance(len(part))
-            stage.computed_rows, stage.reused_rows = len(missing), len(ids) - len(missing)
 
     # Answering methods ------------------------------------------------------------------------------------------------
 
@@ -274,17 +194,6 @@ class Engine(Models):
         if failed:
             lacks &= np.array([row_id not in failed for row_id in ids])
         return np.flatnonzero(lacks)
-
-    def ids(self, rows: Rows | Pairs) -> Sequence[str]:
-        """What the values of rows or pairs are kept under."""
-        if isinstance(rows, Rows):
-            return self._pools[rows].row_ids
-        own, examples = self._pools[rows.rows].row_ids, self._pools[rows.examples].row_ids
-        return [pair_id(own[i], examples[j]) for i, j in rows.index.tolist()]
-
-    def texts(self, rows: Rows, view: str) -> Iterator[str]:
-        """What embedders of texts read of each row."""
-        return pool_texts(self._pools[rows], view)
 
     def artifact(self, step: Pass, name: str) -> RowArtifact:
         return self.store.rows(self.observable_spec(step, name), OBSERVABLES[name].type)
@@ -407,16 +316,6 @@ class Engine(Models):
         folder = self.fitted(model).folder if isinstance(model, Fit) else model.folder()
         trust = base_model(model).trust_remote_code
         return self.load_for_pass(self.model_hash(model), folder, trust_remote_code=trust)
-
-    # Accounts ---------------------------------------------------------------------------------------------------------
-
-    def computed_rows(self, rows: Rows) -> int:
-        """Rows for which anything at all was computed in this run, as against read from the store."""
-        return int(self._computed[rows].sum())
-
-    def stage(self, kind: str, name: str) -> Timer:
-        """Time a block under a name; its Stage is there to be filled in."""
-        return Timer(self.stages, Stage(kind, name))
 
 
 def _keep(folder: Path, row_ids: Sequence[str], account: dict[str, float]) -> None:

@@ -14,10 +14,11 @@ from curate.files import output_folder
 from curate.lm.models import ModelSpec
 from curate.lm.observables import OBSERVABLES
 from curate.lm.views import AFTER_EXAMPLE, CONVERSATION, ROW_VIEWS
+from curate.manifests import made_from, write_left_out
 from curate.plan import merge
 from curate.pool import Pool
+from curate.preparation import PoolLike, Prepared, Unusable, as_model, as_pool, prepare
 from curate.requests import Observe, Pairs, Rows
-from curate.selection import PoolLike, Prepared, Unusable, as_model, as_pool, made_from, prepare, write_left_out
 from curate.signals import RowScore, RowTokens, RowVector
 from curate.stages import Stage
 from curate.store import write_manifest

@@ -13,9 +13,10 @@ from curate.engine import Engine
 from curate.errors import InputError, first_fault
 from curate.files import output_folder
 from curate.pool import Pool, refine
+from curate.preparation import as_model, as_pool
 from curate.registry import make_method
 from curate.resources import data_folder
-from curate.selection import as_model, as_pool, select
+from curate.selection import select
 from curate.training.config import TrainConfig
 from curate.tuning import train
 

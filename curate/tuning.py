@@ -14,7 +14,8 @@ from curate.evaluation.tasks import EvalResult, Task, check_finite
 from curate.evaluation.tasks import evaluate as evaluate_task
 from curate.files import output_folder
 from curate.lm.models import ModelSpec, load_model, resolve_device
-from curate.selection import PoolLike, as_model, as_pool, as_tasks, counts, unusable_rows, write_left_out
+from curate.manifests import write_left_out
+from curate.preparation import PoolLike, as_model, as_pool, as_tasks, counts, unusable_rows
 from curate.store import write_manifest
 from curate.training.config import TrainConfig
 from curate.versions import versions

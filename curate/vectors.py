@@ -11,11 +11,12 @@ from curate.errors import InputError
 from curate.files import output_folder
 from curate.lm.models import ModelSpec
 from curate.lm.views import CONVERSATION, ROW_VIEWS
+from curate.manifests import worked_on, write_left_out
 from curate.observation import as_columns
 from curate.plan import base_model, merge
 from curate.pool import Pool
+from curate.preparation import PoolLike, Unusable, as_embedder, as_model, as_pool, unusable_rows
 from curate.requests import Embed, Embedder, HiddenStates
-from curate.selection import PoolLike, Unusable, as_embedder, as_model, as_pool, unusable_rows, worked_on, write_left_out
 from curate.stages import Stage
 from curate.store import write_manifest
 from curate.versions import versions

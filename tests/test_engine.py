@@ -20,9 +20,11 @@ from curate.lm.observables import OBSERVABLES, Observable
 from curate.method import Method
 from curate.plan import Pass
 from curate.pool import read_pool
+from curate.preparation import prepare
 from curate.registry import make_method
 from curate.requests import Fit, Observe
-from curate.selection import prepare, score, select
+from curate.scoring import score
+from curate.selection import select
 from curate.store import Store
 from curate.training.config import TrainConfig
 
@@ -166,7 +168,7 @@ def test_a_second_run_does_not_import_the_libraries_of_models(run, small_pool, s
     code = """
 import sys
 from curate.engine import Engine
-from curate.selection import score
+from curate.scoring import score
 from curate.store import Store
 engine = Engine(store=Store(sys.argv[1]))
 assert len(score(sys.argv[2], "perplexity", model=sys.argv[3], engine=engine).frame) == 24

@@ -8,8 +8,9 @@ from curate.comparison.estimate import estimate_compare
 from curate.estimate import Calibration, Speed, estimate
 from curate.lm.models import ModelSpec, parameter_count
 from curate.plan import merge
+from curate.preparation import as_pool, prepare
 from curate.requests import Embed, Observe, Pairs, SentenceEncoder, Tfidf
-from curate.selection import as_pool, plan, prepare
+from curate.scoring import plan
 from curate.training.config import TrainConfig
 
 QUICK = TrainConfig(batch_tokens=128, tokens=500)

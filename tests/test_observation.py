@@ -11,8 +11,8 @@ import curate.lm.forward
 from curate import Engine, Store, observe
 from curate.errors import CurateError, InputError
 from curate.lm.models import ModelSpec, load_model, load_tokenizer
+from curate.preparation import as_pool, prepare
 from curate.requests import Embed, HiddenStates, Observe, Pairs
-from curate.selection import as_pool, prepare
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import curate
 from curate.errors import InputError
 from curate.evaluation.tasks import Task
 from curate.method import Method
-from curate.selection import as_model, as_pool, as_tasks, generator, selected_data
+from curate.preparation import as_model, as_pool, as_tasks, generator, selected_data
 from curate.signals import RowScore
 
 

@@ -8,7 +8,7 @@ import pytest
 import curate
 from curate.errors import InputError
 from curate.evaluation.tasks import Task
-from curate.selection import as_pool
+from curate.preparation import as_pool
 from curate.training.config import TrainConfig
 
 
@@ -41,7 +41,7 @@ def test_what_is_trained_loads_and_has_learned(engine, make_pool, tiny, tmp_path
 
 
 def handle(engine, pool, model):
-    from curate.selection import as_model
+    from curate.preparation import as_model
 
     spec = as_model(model)
     return spec, engine.add("pool", as_pool(pool), spec)[1]

@@ -21,9 +21,9 @@ from curate.lm.models import ModelSpec
 from curate.method import Data, Method
 from curate.plan import describe, merge
 from curate.pool import read_pool
+from curate.preparation import prepare
 from curate.report.store import listing
 from curate.requests import Embed, HiddenStates, Rows, SentenceEncoder, Tfidf
-from curate.selection import prepare
 from curate.signals import RowScore
 from curate.store import Store
 from curate.store.verbs import collect

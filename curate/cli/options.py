@@ -55,7 +55,7 @@ class PoolOptions:
         """
         cap, repeat = _cap(self.cap), _counts(self.repeat, "--repeat")
         from curate.pool import refine
-        from curate.selection import as_pool
+        from curate.preparation import as_pool
 
         pool = as_pool(self.pool, columns=key_values(self.mapping, "--map"), limit=self.limit)
         if self.strict:
@@ -115,7 +115,7 @@ class EvalOptions:
     def tasks(self) -> Any:
         """Tasks from NAME[:METRIC[:EXTRACTOR]]=FILE, or a file alone, which is named for itself."""
         from curate.evaluation.tasks import Task
-        from curate.selection import as_pool
+        from curate.preparation import as_pool
 
         tasks: dict[str, Task] = {}
         for text in self.evals:
@@ -194,7 +194,7 @@ class EngineOptions:
 
     def unusable(self, pool: Any, *models: str | None) -> Sequence[Any]:
         """The rows that one of the models cannot use; the first model is the embedded one where it is None."""
-        from curate.selection import as_model, unusable_rows
+        from curate.preparation import as_model, unusable_rows
 
         engine, failed = self.make(), {}
         for spec in dict.fromkeys(as_model(name) for name in (models[:1] + tuple(filter(None, models[1:])))):

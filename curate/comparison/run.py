@@ -18,10 +18,11 @@ from curate.errors import InputError
 from curate.evaluation.tasks import Task
 from curate.jobs import Job
 from curate.lm.models import ModelSpec
+from curate.manifests import made_from
 from curate.method import Method
+from curate.preparation import PoolLike, Prepared, as_method, as_model, as_pool, as_tasks, choose, prepare, signal
 from curate.registry import label
 from curate.requests import Embedder
-from curate.selection import PoolLike, Prepared, as_method, as_model, as_pool, as_tasks, choose, made_from, prepare, signal
 from curate.training.config import TrainConfig
 from curate.versions import versions
 

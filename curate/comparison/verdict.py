@@ -9,8 +9,9 @@ from typing import Any
 import polars as pl
 
 from curate.files import output_folder
+from curate.manifests import write_left_out
 from curate.pool import Pool
-from curate.selection import Unusable, write_left_out
+from curate.preparation import Unusable
 from curate.store import write_manifest
 
 SCHEMA = {

@@ -15,9 +15,9 @@ from rich.text import Text
 from curate.engine import Engine
 from curate.pool import Pool
 from curate.pool.near import near_duplicates
+from curate.preparation import as_model, counts
 from curate.report.table import printable, show_table
 from curate.report.terminal import account_of
-from curate.selection import as_model, counts
 from curate.store import Store
 
 NEAR = 0.8  # how near rows are that an inspection counts as near-duplicates

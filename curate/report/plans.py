@@ -16,8 +16,9 @@ from curate.method import Method
 from curate.observation import ask
 from curate.plan import merge
 from curate.pool import Pool
+from curate.preparation import as_model
 from curate.report.table import show_table
-from curate.selection import as_model, plan
+from curate.scoring import plan
 from curate.training.config import TrainConfig
 
 

@@ -13,7 +13,7 @@ from curate.observation import Observed
 from curate.report.table import show_table
 from curate.report.terminal import account_of
 from curate.report.truth import show_auroc
-from curate.selection import Scores
+from curate.scoring import Scores
 
 
 def show_scores(console: Console, scores: Scores, judged: pl.DataFrame | None, out: str) -> None:

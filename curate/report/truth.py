@@ -11,7 +11,7 @@ from rich.text import Text
 from curate.comparison.verdict import Verdict
 from curate.pool import Pool
 from curate.report.table import show_table
-from curate.selection import Scores
+from curate.scoring import Scores
 from curate.truth import defects, picks_table, score_table
 
 

@@ -16,7 +16,7 @@ from curate.comparison.run import Design, _conclude
 from curate.comparison.statistics import holm
 from curate.errors import InputError
 from curate.evaluation.tasks import Task
-from curate.selection import as_model, as_pool
+from curate.preparation import as_model, as_pool
 from curate.training.config import TrainConfig
 
 CONTRACT = {

@@ -12,13 +12,13 @@ import curate
 from curate.budget import Budget
 from curate.comparison.verdict import Verdict
 from curate.errors import InputError
+from curate.preparation import as_pool
 from curate.report.inspection import inspect_pool, show_inspection
 from curate.report.plans import plan_scores, show_plan
 from curate.report.scores import show_scores
 from curate.report.table import show_table
 from curate.report.terminal import show_frame, show_selection, show_verdict
 from curate.report.truth import judge, judge_picks, show_auroc, show_picks_truth
-from curate.selection import as_pool
 
 
 @pytest.fixture

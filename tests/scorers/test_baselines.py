@@ -7,9 +7,9 @@ import pytest
 from curate.budget import Budget
 from curate.lm.models import ModelSpec
 from curate.method import Data
+from curate.preparation import generator
 from curate.registry import make_method
 from curate.requests import Observe, Rows
-from curate.selection import generator
 from curate.signals import RowScore
 
 NAN = float("nan")

@@ -1,0 +1,130 @@
+"""The pools of a run by handle, their rows as token ids, and the account of what was computed."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from curate import progress
+from curate.embedding.record import pool_texts
+from curate.errors import InputError
+from curate.jobs import Executor, Job, Loop
+from curate.lm.encode import encode_rows
+from curate.lm.encodings import ENCODING_TYPE, Encodings, from_arrow, highest_ids
+from curate.lm.models import ModelSpec, token_ids, vocabulary_size
+from curate.lm.views import pair_id
+from curate.models import Models
+from curate.requests import Pairs, Rows
+from curate.stages import Stage, Timer
+from curate.store import RowArtifact
+
+if TYPE_CHECKING:
+    from curate.pool import Pool
+
+ENCODE_SHARD = 5_000  # rows
+
+
+@dataclass
+class Pools(Models):
+    """Holds pools under handles, tokenised once for each tokenizer."""
+
+    executor: Executor = field(default_factory=Loop)
+    stages: list[Stage] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._pools: dict[Rows, Pool] = {}
+        self._encodings: dict[tuple[str, Rows], Encodings] = {}
+        self._computed: dict[Rows, np.ndarray] = {}
+
+    def hold(self, role: str, pool: "Pool") -> Rows:
+        """A handle on a pool as it is, for what no model has to read."""
+        if not len(pool):
+            raise InputError(f"the {role} has no rows")
+        rows = Rows(role, pool.fingerprint, len(pool))
+        self._pools[rows] = pool
+        self._computed.setdefault(rows, np.zeros(len(pool), dtype=bool))
+        return rows
+
+    def add(self, role: str, pool: "Pool", model: ModelSpec) -> tuple["Pool", Rows, dict[str, str]]:
+        """Encode a pool for a model. Returns the rows that can be used, their handle, and row id -> why not."""
+        artifact = self.store.rows(self.encoding_spec(model), ENCODING_TYPE)
+        ids = pool.row_ids
+        known = artifact.positions(ids)
+        missing = np.flatnonzero(known < 0)
+        if len(missing):
+            encode = partial(self._encode, pool, missing, model, artifact)
+            self.executor.run([Job("encode", f"tokenise {role} for {model.label}", encode)])
+        table = artifact.get(ids)
+        reasons = self._beyond(model, table) or table["reason"].to_pylist()
+        failed = {row_id: reason for row_id, reason in zip(ids, reasons, strict=True) if reason is not None}
+        usable = pool.subset([row_id for row_id in ids if row_id not in failed]) if failed else pool
+        if not len(usable):
+            raise InputError(f"no row of the {role} can be used by {model.label}: {reasons[0]}")
+        rows = self.hold(role, usable)
+        keep = np.array([reason is None for reason in reasons])
+        self._encodings[model.name, rows] = from_arrow(usable.row_ids, table["value"].filter(pa.array(keep)))
+        self._computed[rows] |= (known < 0)[keep]
+        return usable, rows, failed
+
+    def _beyond(self, model: ModelSpec, table: pa.Table) -> list[str | None] | None:
+        """The rows' reasons where the tokenizer has ids that the model's embedding has not, else None.
+
+        Not kept with the token ids, which all models of one tokenizer share.
+        """
+        rows, (_, highest) = vocabulary_size(model.folder()), token_ids(model.folder())
+        if rows is None or highest < rows:
+            return None
+        pairs = zip(table["reason"].to_pylist(), highest_ids(table["value"]).tolist(), strict=True)
+        said = "its token {} is beyond the {:,} rows of the model's embedding"
+        return [reason or (said.format(top, rows) if top >= rows else None) for reason, top in pairs]
+
+    def encodings(self, model: ModelSpec, rows: Rows) -> Encodings:
+        """The token ids of rows that were added; encodes them for another tokenizer when that is asked for."""
+        if (model.name, rows) not in self._encodings:
+            pool = self._pools[rows]
+            _, _, failed = self.add(rows.role, pool, model)
+            if failed:
+                raise InputError(
+                    f"{len(failed)} rows of the {rows.role} cannot be used by {model.label} although another model "
+                    f"takes them: {next(iter(failed.values()))}"
+                )
+        return self._encodings[model.name, rows]
+
+    def _encode(self, pool: "Pool", missing: np.ndarray, model: ModelSpec, artifact: RowArtifact) -> None:
+        tokenizer = self.tokenizer(model)
+        limit = self.length_limit(model)
+        ids = pool.row_ids
+        with self.stage("encode", f"tokenise for {model.label}") as stage, progress.task("tokenise", len(missing)) as advance:
+            for start in range(0, len(missing), ENCODE_SHARD):
+                part = missing[start : start + ENCODE_SHARD]
+                rows = encode_rows(tokenizer, [(pool.messages(int(i)), pool.tools(int(i))) for i in part], limit)
+                values = [
+                    None if row.reason else {"input_ids": row.input_ids, "loss_mask": row.loss_mask, "truncated": row.truncated}
+                    for row in rows
+                ]
+                artifact.put([ids[i] for i in part], values, [row.reason for row in rows])
+                advance(len(part))
+            stage.computed_rows, stage.reused_rows = len(missing), len(ids) - len(missing)
+
+    def ids(self, rows: Rows | Pairs) -> Sequence[str]:
+        """What the values of rows or pairs are kept under."""
+        if isinstance(rows, Rows):
+            return self._pools[rows].row_ids
+        own, examples = self._pools[rows.rows].row_ids, self._pools[rows.examples].row_ids
+        return [pair_id(own[i], examples[j]) for i, j in rows.index.tolist()]
+
+    def texts(self, rows: Rows, view: str) -> Iterator[str]:
+        """What embedders of texts read of each row."""
+        return pool_texts(self._pools[rows], view)
+
+    def computed_rows(self, rows: Rows) -> int:
+        """Rows for which anything at all was computed in this run, as against read from the store."""
+        return int(self._computed[rows].sum())
+
+    def stage(self, kind: str, name: str) -> Timer:
+        """Time a block under a name; its Stage is there to be filled in."""
+        return Timer(self.stages, Stage(kind, name))

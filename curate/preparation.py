@@ -1,0 +1,185 @@
+"""Before anything is scored: what the user named, made into pools, models, methods and tasks, and tokenised."""
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from curate.budget import Budget
+from curate.embedding import make_embedder
+from curate.embedding.sentence import encoder_folder
+from curate.engine import Engine
+from curate.evaluation.tasks import Task
+from curate.lm.models import ModelSpec
+from curate.method import Data, Method
+from curate.pool import Pool, kept_repeats, read_pool
+from curate.registry import label, make_method
+from curate.requests import Embedder, SentenceEncoder
+from curate.resources import default_model
+from curate.selectors.picks import Picks
+from curate.signals import RowScore
+from curate.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from curate.requests import Rows
+
+
+PoolLike = Pool | str | Path | Sequence[str | Path]
+
+
+@dataclass(frozen=True)
+class Unusable:
+    """A row of a pool that a model cannot use."""
+
+    row_id: str
+    file: str
+    line: int
+    reason: str
+
+
+@dataclass
+class Prepared:
+    """A pool that every model of a run can use, and what methods may know of it."""
+
+    pool: Pool
+    rows: "Rows"
+    data: Data
+    table: pl.DataFrame  # row_id, source, tokens, response_tokens; sorted by row id
+    unusable: tuple[Unusable, ...]  # by the model
+
+
+def as_pool(pool: PoolLike, *, columns: Mapping[str, str] | None = None, limit: int | None = None) -> Pool:
+    """A Pool as it is, anything else read from disk; the folder of a selection stands for the data in it.
+
+    Rows that a selection holds several times are one row each, to be repeated. `columns`, `limit`: as for `read_pool`.
+    """
+    if isinstance(pool, Pool):
+        return pool
+    paths = [pool] if isinstance(pool, (str, Path)) else list(pool)
+    data = [selected_data(path) for path in paths]
+    selected = [file for path, file in zip(paths, data, strict=True) if file is not path]
+    return kept_repeats(read_pool(data, columns=columns, limit=limit), selected)
+
+
+def selected_data(path: str | Path) -> str | Path:
+    """The data file inside a folder that `Selection.write` made; any other path as it is."""
+    data = Path(path) / "data.parquet"
+    return data if data.is_file() and (Path(path) / "manifest.json").is_file() else path
+
+
+def as_model(model: str | Path | ModelSpec | None) -> ModelSpec:
+    """A model by folder or hub name; None is the embedded one."""
+    if isinstance(model, ModelSpec):
+        return model
+    return ModelSpec(str(model)) if model is not None else ModelSpec(str(default_model()))
+
+
+def as_method(method: str | Method, settings: Mapping[str, Any] | None = None) -> Method:
+    """A method by name (with settings), or as it is."""
+    return method if isinstance(method, Method) else make_method(method, settings)
+
+
+def as_embedder(embedder: str | Embedder, model: ModelSpec, rows: "Rows | None" = None) -> Embedder:
+    """An embedder by name, or as it is; InputError when it is not to be had."""
+    found = make_embedder(embedder, model, rows)
+    if isinstance(found, SentenceEncoder):
+        encoder_folder(found.name)
+    return found
+
+
+def as_tasks(evals: Mapping[str, PoolLike] | PoolLike | Sequence[Task]) -> list[Task]:
+    """Evaluation tasks from conversations by name, or from one unnamed set."""
+    if isinstance(evals, Mapping):
+        return [Task(name, as_pool(rows)) for name, rows in evals.items()]
+    if isinstance(evals, Sequence) and not isinstance(evals, str) and evals and all(isinstance(e, Task) for e in evals):
+        return list(evals)  # type: ignore[arg-type]
+    return [Task("eval", as_pool(evals))]  # type: ignore[arg-type]
+
+
+def prepare(
+    engine: Engine,
+    pool: Pool,
+    *,
+    model: ModelSpec,
+    scorer_model: ModelSpec | None = None,
+    target: Pool | None = None,
+    existing: Pool | None = None,
+    recipe: TrainConfig | None = None,
+    embedder: str | Embedder = "hidden",
+    seed: int = 0,
+) -> Prepared:
+    """Tokenise the pool for the model to be trained and the one that scores, and leave out what they cannot use.
+
+    embedder: as `curate.embedding.make_embedder` reads it; hidden states are of the model that scores, and TF-IDF learns
+    from the pool.
+
+    Raises InputError when no row is left.
+    """
+    scorer = scorer_model or model
+    for named in (model, scorer):
+        named.folder()  # a name at fault is said before anything is computed
+    as_embedder(embedder, scorer)
+    usable, rows, failed = engine.add("pool", pool, model)
+    if scorer != model:
+        usable, rows, more = engine.add("pool", usable, scorer)
+        failed = {**failed, **more}
+        usable, rows, _ = engine.add("pool", usable, model)
+    others = {
+        role: engine.add(role, other, scorer)[1]
+        for role, other in (("target", target), ("existing", existing))
+        if other is not None
+    }
+    data = Data(
+        pool=rows, model=scorer, recipe=recipe or TrainConfig(), seed=seed, embedder=as_embedder(embedder, scorer, rows), **others
+    )
+    encodings = engine.encodings(model, rows)
+    table = pl.DataFrame(
+        {
+            "row_id": usable.row_ids,
+            "source": pl.Series(usable.sources, dtype=pl.String),
+            "tokens": encodings.lengths,
+            "response_tokens": encodings.response_lengths,
+        }
+    )
+    return Prepared(usable, rows, data, table, unusable_rows(pool, failed))
+
+
+def unusable_rows(pool: Pool, failed: Mapping[str, str]) -> tuple[Unusable, ...]:
+    """The rows of a pool that a model cannot use, by file and line. failed: row id -> why."""
+    at = [i for i, row_id in enumerate(pool.row_ids) if row_id in failed]
+    places = pool.rows.select(["row_id", "file", "line"]).take(np.array(at, dtype=np.int64)).to_pylist()
+    return tuple(sorted((Unusable(**place, reason=failed[place["row_id"]]) for place in places), key=lambda r: (r.file, r.line)))
+
+
+def counts(whole: Pool, usable: Pool) -> dict[str, int]:
+    """rows_in, and what it is the sum of; `usable`: what a model can use of the whole, the rest counts as rejected.
+
+    Of a part of what was read, that part is what comes in.
+    """
+    found = whole.report.counts
+    if len(whole) < found["rows_pool"]:
+        found = {**dict.fromkeys(found, 0), "rows_in": len(whole)}
+    return {**found, "rows_pool": len(usable), "rows_rejected": found["rows_rejected"] + len(whole) - len(usable)}
+
+
+def generator(seed: int, method: Method, purpose: str) -> np.random.Generator:
+    """The stream of random numbers of one method and purpose: all of them come from the one seed."""
+    return np.random.default_rng([seed, zlib.crc32(f"{label(method)}/{purpose}".encode())])
+
+
+def signal(engine: Engine, prepared: Prepared, method: Method, seen: Mapping[Any, Any]) -> RowScore:
+    """A method's score for every row of the prepared pool."""
+    found = method.signal(prepared.data, seen, generator(prepared.data.seed, method, "signal"))
+    if len(found) != len(prepared.pool):
+        raise ValueError(f"{method.name} gave {len(found)} scores for {len(prepared.pool)} rows")
+    return found
+
+
+def choose(prepared: Prepared, method: Method, scores: RowScore, budget: Budget) -> Picks:
+    """A method's picks within a budget."""
+    limit = budget.limit(prepared.table["tokens"].to_numpy())
+    return method.choose(scores, prepared.table, limit, generator(prepared.data.seed, method, "choose"))
