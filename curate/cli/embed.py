@@ -19,9 +19,9 @@ def embed(
 
     Example: curate embed pool.jsonl --embedder tfidf --out embedded/
     """
-    output.check(*pool.pool, engine.store)
+    output.check(*pool.files, engine.store)
     asked: dict[str, Any] = {"embedder": models.embedder, "view": view, "model": models.model}
-    read = pool.read()
+    read = pool.read(engine, models.model)
     if output.plan:
         from curate.report.plans import plan_embedding
 

@@ -48,7 +48,7 @@ class PoolOptions:
         """All that is read."""
         return [*self.pool, *(self.decontaminate or [])]
 
-    def read(self, engine: "EngineOptions | None" = None, *models: str | None, seed: int = 0) -> Any:
+    def read(self, engine: "EngineOptions", *models: str | None, seed: int = 0) -> Any:
         """The pool, refined. Raises InputError as `read_pool` and `refine` do, and with --strict for a row that cannot be used.
 
         engine, models: what is to use the rows; the first model is the one to be trained, None where another trains.
@@ -68,7 +68,7 @@ class PoolOptions:
             repeat=repeat,
             seed=seed,
         )
-        if self.strict and engine is not None:
+        if self.strict:
             self._refuse(engine.unusable(pool, *models))
         return pool
 

@@ -229,10 +229,10 @@ def edited(folder, **settings):
     (folder / "config.json").write_text(json.dumps({**config, **settings}))
 
 
-def add_tokens(folder):
+def add_word(folder):
     content = json.loads((folder / "tokenizer.json").read_text())
-    token = {**content["added_tokens"][-1], "content": "<|more|>", "id": 8192}
-    (folder / "tokenizer.json").write_text(json.dumps({**content, "added_tokens": [*content["added_tokens"], token]}))
+    content["model"]["vocab"]["more"] = 8192
+    (folder / "tokenizer.json").write_text(json.dumps(content))
 
 
 def damage(folder):
@@ -248,7 +248,7 @@ MODELS = {  # what is done to a folder, what is said, whether counting tokens is
     "no context": (lambda f: edited(f, max_position_embeddings="x"), "max_position_embeddings is 'x', not a whole number", True),
     "no tokenizer": (lambda f: (f / "tokenizer.json").unlink(), "the tokenizer in ", True),
     "a broken tokenizer": (lambda f: (f / "tokenizer.json").write_text("{"), "broken cannot be loaded: ", True),
-    "too many tokens": (add_tokens, "has ids up to 8192, but the model's embedding has only 8192 rows", True),
+    "too many tokens": (add_word, "has ids up to 8192, but the model's embedding has only 8192 rows", True),
     "too few embeddings": (lambda f: edited(f, vocab_size=4000), "ids up to 8191, but the model's embedding has only 4000 rows", True),
     "a template that raises": (
         lambda f: (f / "chat_template.jinja").write_text(RAISES), "can be used by broken: the chat template failed: only haiku", True
@@ -312,6 +312,13 @@ def test_rows_that_the_model_cannot_use(go, broken, tmp_path, verb):
         rejected = [json.loads(line) for line in (tmp_path / "out" / "rejected.jsonl").read_text().splitlines()]
         assert [(row["file"], row["line"]) for row in rejected] == [("pool.jsonl", 3), ("pool.jsonl", 5)]
         assert all(row["reason"] == "the chat template failed: no threes" for row in rejected)
+
+
+@pytest.mark.parametrize("verb", [["observe"], ["embed", "--embedder", "tfidf"]])
+def test_strict_holds_for_verbs_that_only_look(run, broken, tmp_path, verb):
+    (broken / "chat_template.jinja").write_text(PICKY)
+    (tmp_path / "pool.jsonl").write_bytes(b"\n".join([pair(1), pair(3)]))
+    refused(run(*verb, "pool.jsonl", "--model", "broken", "--strict", "--out", "out"), "--strict: 1 row rejected", "line 2")
 
 
 def test_strict_asks_the_model_that_scores_too(go, broken):
