@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from curate.answers import Seen
 from curate.engine import Engine
@@ -12,11 +12,8 @@ from curate.lm.models import ModelSpec
 from curate.plan import fit_name, merge
 from curate.pool import Pool
 from curate.pool import write_left_out as write_report
-from curate.requests import Fit, Vocabulary
-
-if TYPE_CHECKING:
-    pass
 from curate.preparation import Prepared, Unusable
+from curate.requests import Fit, Vocabulary
 
 
 def made_from(engine: Engine, prepared: Prepared, model: ModelSpec) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -11,20 +11,17 @@ import polars as pl
 from curate.engine import Engine
 from curate.files import output_folder
 from curate.lm.models import ModelSpec
+from curate.manifests import fits_used, made_from, write_left_out
 from curate.method import Method
 from curate.plan import Plan, merge
 from curate.pool import Pool
+from curate.preparation import PoolLike, Prepared, Unusable, as_method, as_model, as_pool, counts, prepare, signal
 from curate.registry import label
 from curate.requests import Embedder
 from curate.stages import Stage
 from curate.store import write_manifest
 from curate.training.config import TrainConfig
 from curate.versions import versions
-
-if TYPE_CHECKING:
-    pass
-from curate.manifests import fits_used, made_from, write_left_out
-from curate.preparation import PoolLike, Prepared, Unusable, as_method, as_model, as_pool, counts, prepare, signal
 
 
 @dataclass

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,19 +16,9 @@ from curate.errors import InputError
 from curate.files import output_folder
 from curate.jobs import Job
 from curate.lm.models import ModelSpec
+from curate.manifests import fits_used, made_from, write_left_out
 from curate.method import Method
 from curate.pool import Pool, write_rows
-from curate.registry import label
-from curate.requests import Embedder
-from curate.selectors.picks import Picks
-from curate.signals import RowScore
-from curate.store import write_manifest
-from curate.training.config import TrainConfig
-from curate.versions import versions
-
-if TYPE_CHECKING:
-    pass
-from curate.manifests import fits_used, made_from, write_left_out
 from curate.preparation import (
     PoolLike,
     Prepared,
@@ -42,6 +32,13 @@ from curate.preparation import (
     prepare,
     signal,
 )
+from curate.registry import label
+from curate.requests import Embedder
+from curate.selectors.picks import Picks
+from curate.signals import RowScore
+from curate.store import write_manifest
+from curate.training.config import TrainConfig
+from curate.versions import versions
 
 
 @dataclass
