@@ -12,7 +12,7 @@ from curate.errors import InputError
 from curate.method import Data, Method
 from curate.pool import read_pool
 from curate.registry import make_method
-from curate.requests import Observe, Rows
+from curate.requests import HiddenStates, Observe, Rows
 from curate.selection import select
 from curate.selectors.top_k import top_k
 from curate.signals import RowScore
@@ -125,7 +125,8 @@ def test_a_method_is_given_nothing_that_tells(make_pool, tiny, tmp_path):
 
     data, seen = GIVEN["signal"]
     assert type(data) is Data
-    assert {f.name for f in dataclasses.fields(Data)} == {"pool", "model", "target", "existing", "recipe", "seed"}
+    assert {f.name for f in dataclasses.fields(Data)} == {"pool", "model", "target", "existing", "embedder", "recipe", "seed"}
+    assert data.embedder == HiddenStates(data.model)
     for rows in (data.pool, data.target):
         assert type(rows) is Rows and {f.name for f in dataclasses.fields(Rows)} == {"role", "fingerprint", "size"}
     assert {type(seen[request]) for request in seen} == {RowScore}
