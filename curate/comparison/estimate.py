@@ -9,6 +9,7 @@ from curate.estimate import Calibration, Step, estimate, peak_memory, training
 from curate.evaluation.tasks import evaluate
 from curate.lm.models import forward_flops
 from curate.plan import merge
+from curate.requests import Fit
 
 SAMPLE = 32  # evaluation items that are timed
 
@@ -28,15 +29,20 @@ def estimate_compare(*, full: bool = True, **asked: Any) -> list[Step]:
         for method in design.methods
         for request in method.requests(replace(prepared.data, seed=seed), {})
     ]
-    steps = estimate(merge(requests), calibration)
+    plan = merge(requests)
+    steps = estimate(plan, calibration)
     seeds = len(design.seeds)
     arms = len(design.methods) * len(design.budgets) * seeds + (seeds if full else 0)
     steps.append(training(f"train {arms} arms", bench.model, prepared.rows, design.recipe, calibration, times=arms))
     if full:
-        once = design.recipe.trained_for(1.0, 0)
-        name = f"train on the whole pool for 1 epoch, {seeds} times"
-        steps.append(training(name, bench.model, prepared.rows, once, calibration, times=seeds))
         arms += seeds
+        once = [Fit(bench.model, prepared.rows, design.recipe.trained_for(1.0, seed)) for seed in design.seeds]
+        anew = [
+            fit for fit in once if fit not in plan.fits and bench.engine.kept(fit) is None
+        ]  # a method's fit serves as its arm
+        if anew:
+            name = f"train on the whole pool for 1 epoch, {len(anew)} times"
+            steps.append(training(name, bench.model, prepared.rows, anew[0].recipe, calibration, times=len(anew)))
     return steps + _evaluations(setup, arms + 1)
 
 
