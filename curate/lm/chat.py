@@ -36,7 +36,10 @@ MARKS = [chr(code) for code in range(0xFDD0, 0xFDF0)]  # Unicode's noncharacters
 
 
 class MaskError(CurateError):
-    """The replies of a conversation cannot be found in what the chat template prints for it."""
+    """The replies of a conversation cannot be found in what the chat template prints for it.
+
+    Up to the colon the sentence is the same for all rows that fail alike; what follows is the row's own, or the template's.
+    """
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,7 @@ class ChatFormat:
             decoded = str(self.tokenizer.decode(input_ids[span], clean_up_tokenization_spaces=False))
             printed = rendered.text[begin[span[0]] : end[span[-1]]]
             if not _same(decoded, printed):
-                raise MaskError(f"the tokens of a reply decode to {decoded[:120]!r}, not to {printed[:120]!r}")
+                raise MaskError(f"the tokens of a reply do not decode to it: {decoded[:120]!r}, not {printed[:120]!r}")
             mask[span] = True
         return mask
 
@@ -138,13 +141,15 @@ class ChatFormat:
                 break
         else:
             shared = _shared(whole.text, text)
-            raise MaskError(f"the chat template prints {_at(text, shared)} but, with marks, {_at(whole.text, shared)}")
+            one, other = _at(text, shared), _at(whole.text, shared)
+            raise MaskError(f"the chat template prints a marked conversation otherwise: {one}, but with marks {other}")
         bare: _View | None = None  # with every reply reduced to a mark; printed only where it is needed
         replies = []
         for i in learned:
             if str(i) not in whole.marks:
-                lost = str(messages[i].get("content") or messages[i].get("tool_calls") or "")
-                raise MaskError(f"the chat template prints {text[-80:]!r} without the reply {lost[:80]!r}")
+                content, calls = messages[i].get("content"), messages[i].get("tool_calls")
+                what, lost = ("a reply", content) if content or not calls else ("the tool calls of a reply", calls)
+                raise MaskError(f"the chat template does not print {what}: {str(lost)[:80]!r} is not in {text[-80:]!r}")
             head = view(marked[:i], True)
             prompt, rest = head.after(head.last), whole.after(head.last)
             if not rest.startswith(prompt):
@@ -152,7 +157,8 @@ class ChatFormat:
                 bare = bare or view([_bare(message, j, mark) for j, message in enumerate(marked)])
                 header = bare.after(head.last)[: bare.marks.get(str(i), 0) - bare.marks.get(head.last, 0)]
                 if not (prompt.startswith(header) and rest.startswith(header)):
-                    raise MaskError(f"the chat template prompts for a reply with {prompt[-60:]!r} but prints {rest[:60]!r}")
+                    both = f"{prompt[-60:]!r}, then {rest[:60]!r}"
+                    raise MaskError(f"the chat template prompts for a reply otherwise than it prints it: {both}")
                 prompt = header
             end, after = whole.marks[str(i)], whole.after(str(i))
             alone = after if i == len(messages) - 1 else view(marked[: i + 1]).after(str(i))

@@ -61,7 +61,7 @@ def inspect_pool(pool: Pool, model: str | None, options: Mapping[str, Any], stor
     for i, source in enumerate(usable.sources):
         by_source.setdefault(source or "(none)", []).append(i)
     largest_first = sorted(by_source.items(), key=lambda item: (-len(item[1]), item[0]))
-    problems = Counter(report.reasons) + Counter(failed.values())
+    problems = Counter(report.reasons) + Counter(map(_alike, failed.values()))
     summary = {
         **counts(pool, usable),
         "shapes": report.shapes,
@@ -174,6 +174,11 @@ def _examples(sources: list[list[int]], lengths: np.ndarray, count: int) -> list
         some = min(each, len(ordered))
         chosen.append([ordered[(2 * k + 1) * len(ordered) // (2 * some)] for k in range(some)])
     return [turn for turns in zip_longest(*chosen) for turn in turns if turn is not None][:count]
+
+
+def _alike(reason: str) -> str:
+    """A reason without what is of its row alone, which is long."""
+    return reason if len(reason) <= 80 else reason.split(": ", 1)[0]
 
 
 def _spread(values: np.ndarray) -> dict[str, float]:

@@ -153,14 +153,14 @@ def test_a_template_that_fails_says_why(tokenizer):
 
 def test_a_prompt_that_no_reply_follows_shows_both(tokenizer):
     tokenizer.chat_template = PLAIN.replace("'<|assistant|>\n'", "'<|bot|>\n'")
-    with pytest.raises(MaskError, match=r"prompts for a reply with .*<\|bot\|>\\n' but prints .*<\|assistant\|>"):
+    with pytest.raises(MaskError, match=r"prompts for a reply otherwise .*<\|bot\|>\\n', then .*<\|assistant\|>"):
         ChatFormat(tokenizer).render(turns("a", "b"))
 
 
 @pytest.mark.parametrize("content", ["forty-two", ""])
 def test_a_template_that_drops_the_reply_shows_what_it_prints(tokenizer, content):
     tokenizer.chat_template = "{%- for m in messages -%}{{- m['role'] + '\n' -}}{%- endfor -%}"
-    with pytest.raises(MaskError, match=rf"prints 'user\\nassistant\\n' without the reply '{content}'"):
+    with pytest.raises(MaskError, match=rf"does not print a reply: '{content}' is not in 'user\\nassistant\\n'"):
         ChatFormat(tokenizer).render(turns("a", content))
 
 
@@ -168,13 +168,16 @@ def test_calls_that_a_template_does_not_print_are_not_lost_in_silence(tokenizer)
     tokenizer.chat_template = PLAIN
     messages = turns("a", "")
     messages[1]["tool_calls"] = [{"type": "function", "function": {"name": "see", "arguments": {}}}]
-    with pytest.raises(MaskError, match=r"<\|assistant\|>\\n<\|end\|>\\n' without the reply .*'name': 'see'"):
+    with pytest.raises(
+        MaskError,
+        match=r"does not print the tool calls of a reply: .*'name': 'see'.* is not in .*<\|assistant\|>\\n<\|end\|>\\n'",
+    ):
         ChatFormat(tokenizer).render(messages)
 
 
 def test_a_template_that_looks_at_every_character_shows_what_it_prints(tokenizer):
     tokenizer.chat_template = PLAIN.replace("m['content']", "m['content'] | length | string")
-    with pytest.raises(MaskError, match=r"prints '<\|user\|>\\n1<\|end.* but, with marks, '<\|user\|>\\n7<\|end"):
+    with pytest.raises(MaskError, match=r"otherwise: '<\|user\|>\\n1<\|end.* but with marks '<\|user\|>\\n7<\|end"):
         ChatFormat(tokenizer).render(turns("a", "b"))
 
 
@@ -252,5 +255,5 @@ def test_tokens_that_do_not_give_back_the_reply_are_an_error(tokenizer):
     found = tokenizer(rendered.text, add_special_tokens=False, return_offsets_mapping=True)
     ids, offsets = np.array(found["input_ids"]), np.array(found["offset_mapping"])
     assert chat.mask(rendered, ids, offsets).sum() > 2
-    with pytest.raises(MaskError, match="not to '.*one two"):
+    with pytest.raises(MaskError, match="do not decode to it: .*, not '.*one two"):
         chat.mask(rendered, ids, offsets - 4)
