@@ -88,10 +88,10 @@ class Calibration:
             encodings = self.engine.encodings(model, rows)
             sample = encodings.take(_spread(encodings.lengths, 2 * steps * recipe.batch_tokens))
             train(self.engine.load_for_training(model), None, sample, few.model_copy(update={"steps": 1}))  # imports, buffers
-            began, marks = time.perf_counter(), []
+            began, marks = time.perf_counter(), []  # when each step was done
             network = self.engine.load_for_training(model)
             result = train(network, None, sample, few, progress=lambda done, total: marks.append(time.perf_counter()))
-            per_token = (marks[-1] - marks[warm - 1]) / (result.tokens * (steps - warm) / steps)
+            per_token = float(np.median(np.diff(marks[warm - 1 :]))) * steps / result.tokens
             setup = max(0.0, marks[-1] - began - per_token * result.tokens)
             self._trainings[key] = Speed(setup, per_token, peak_memory(self.engine))
         return self._trainings[key]
