@@ -16,7 +16,7 @@ def observe(
     view: Annotated[
         str, Option(help="what the model sees: conversation, response, response_without_start, instruction")
     ] = "conversation",
-    example: Annotated[str | None, Option(help="instead: a file with one conversation, which the model sees before each row")] = None,
+    example: Annotated[str | None, Option(help="instead: a file with one conversation, seen before each row")] = None,
 ) -> None:  # fmt: skip
     """Record what a model's forward pass tells of every row: losses, entropy, margin, EL2N, hidden states.
 
