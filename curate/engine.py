@@ -113,13 +113,14 @@ class Engine(Pools):
             seen.known.update(new)
 
     def seconds(self, seen: Seen, method: Method) -> float:
-        """What computing all that a method asked for took, whichever run did it; a shared pass counts in full."""
+        """What computing all that a method asked for took, for its rows, whichever run did it; a shared pass counts in full."""
         plan = merge(seen.asked.get(label(method), {}))
         total = sum(self.fitted(fit).account["seconds"] for fit in plan.fits)
         for step in plan.passes:
-            total += max((self.artifact(step, name).seconds() for name in step.recorded), default=0.0)
+            ids = self.ids(step.rows)
+            total += max((self.artifact(step, name).seconds(ids) for name in step.recorded), default=0.0)
         total += sum(_account(self.serving(words)[0])["seconds"] for words in plan.vocabularies)
-        return total + sum(self.vectors(embed).seconds() for embed in plan.embeds)
+        return total + sum(self.vectors(embed).seconds(self.ids(embed.rows)) for embed in plan.embeds)
 
     def answer(self, request: Request) -> Any:
         """What a request is answered with; see the requests."""

@@ -37,9 +37,8 @@ def estimate_compare(*, full: bool = True, **asked: Any) -> list[Step]:
     if full:
         arms += seeds
         once = [Fit(bench.model, prepared.rows, design.recipe.trained_for(1.0, seed)) for seed in design.seeds]
-        anew = [
-            fit for fit in once if fit not in plan.fits and bench.engine.kept(fit) is None
-        ]  # a method's fit serves as its arm
+        # A method's fit on the whole pool serves as its arm.
+        anew = [fit for fit in once if fit not in plan.fits and bench.engine.kept(fit) is None]
         if anew:
             name = f"train on the whole pool for 1 epoch, {len(anew)} times"
             steps.append(training(name, bench.model, prepared.rows, anew[0].recipe, calibration, times=len(anew)))

@@ -44,9 +44,11 @@ class RowArtifact:
         """All rows computed so far: row_id, value (null where there is none), reason (null where there is a value)."""
         return self._read(self._shards())
 
-    def seconds(self) -> float:
-        """Wall time that computing the rows took, whichever run did it."""
-        return sum(shard.seconds for shard in self._shards().values())
+    def seconds(self, row_ids: Sequence[str]) -> float:
+        """Wall time that computing these rows took, whichever run did it; a shard's is shared out among its rows."""
+        wanted = pa.array(row_ids, pa.string())
+        shards = self._shards().values()
+        return sum(shard.seconds * (pc.is_in(shard.ids, value_set=wanted).true_count / len(shard.ids)) for shard in shards)
 
     def positions(self, row_ids: Sequence[str]) -> np.ndarray:
         """int64 [n]: where each row id stands in the table, -1 where it is missing."""

@@ -1,29 +1,11 @@
 """--near-duplicates, --decontaminate, --cap and --repeat, in every verb that reads a pool."""
 
 import json
-import sys
 
 import polars as pl
 import pytest
 
-from curate.cli import _main
 from curate.pool import read_pool
-
-
-@pytest.fixture
-def run(capsys, monkeypatch, tmp_path):
-    """Runs a command line in an empty folder; gives (exit code, standard output, standard error)."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def call(*arguments):
-        words = [str(word) for word in arguments]
-        monkeypatch.setattr(sys, "argv", ["curate", *words])
-        capsys.readouterr()
-        code = _main(words)
-        return code, *capsys.readouterr()
-
-    return call
 
 
 def said(i):
