@@ -72,7 +72,7 @@ class Engine(Pools):
             "version": TRAIN_VERSION,
             "model": self.model_hash(fit.model),
             "encoding": self.encoding_spec(fit.model),
-            "recipe": fit.recipe.model_dump(mode="json"),
+            "recipe": fit.recipe.identity(),
             "rows": fit.rows.fingerprint,
         }
 

@@ -18,12 +18,13 @@ from curate.budget import Limit
 from curate.embedding.record import Encode
 from curate.embedding.tfidf import TfidfModel
 from curate.engine import Engine
+from curate.lm.batching import batches_by_length
 from curate.lm.models import ModelSpec, forward_flops, parameter_count, resolve_device
 from curate.plan import Pass, Plan, base_model, embed_name, fit_name, pass_name, vocabulary
 from curate.requests import Embed, Fit, Rows
 from curate.training.config import TrainConfig, expected_tokens, training_flops
 
-CALIBRATION_TOKENS = 8192  # of forward passes, in batches of each length
+CALIBRATION_BATCHES = 3  # of forward passes
 EMBEDDED_ROWS = 256  # at most, that are embedded to time it
 CALIBRATION_STEPS = (2, 10)  # of trainings: those that warm up, and all
 
@@ -70,7 +71,8 @@ class Calibration:
             network = self.engine.load(model)
             list(traces(network, view.take(_smallest(view.lengths)), step.needs))
             setup = time.perf_counter() - began
-            sample = view.take(_spread(view.lengths, CALIBRATION_TOKENS))
+            sample = view.take(typical(view.lengths, self.engine.batch_tokens))
+            list(traces(network, view.take(typical(view.lengths, self.engine.batch_tokens, 1)), step.needs))  # warm up
             began = time.perf_counter()
             list(traces(network, sample, step.needs, batch_tokens=self.engine.batch_tokens))
             taken = time.perf_counter() - began
@@ -79,18 +81,21 @@ class Calibration:
 
     def training(self, model: ModelSpec, rows: Rows, recipe: TrainConfig) -> Speed:
         """Of a training by this recipe, by making its first steps."""
-        from curate.training.trainer import train
+        from curate.training.trainer import accumulation, train
 
         key = model, rows, recipe.model_copy(update={"epochs": None, "steps": None, "tokens": None, "seed": 0})
         if key not in self._trainings:
             warm, steps = CALIBRATION_STEPS
-            few = recipe.model_copy(update={"epochs": None, "tokens": None, "steps": steps, "save_checkpoints": 0})
-            encodings = self.engine.encodings(model, rows)
-            sample = encodings.take(_spread(encodings.lengths, 2 * steps * recipe.batch_tokens))
-            train(self.engine.load_for_training(model), None, sample, few.model_copy(update={"steps": 1}))  # imports, buffers
+            encodings, network = self.engine.encodings(model, rows), self.engine.load_for_training(model)
+            # Of a few batches it may seem better to cut them finer than all of them will be cut.
+            parts = accumulation(encodings.lengths, recipe, network.device.type)
+            few = recipe.model_copy(
+                update={"epochs": None, "tokens": None, "steps": steps, "save_checkpoints": 0, "gradient_accumulation": parts}
+            )
+            train(network, None, encodings, few.model_copy(update={"steps": 1}))  # imports, buffers
             began, marks = time.perf_counter(), []  # when each step was done
             network = self.engine.load_for_training(model)
-            result = train(network, None, sample, few, progress=lambda done, total: marks.append(time.perf_counter()))
+            result = train(network, None, encodings, few, progress=lambda done, total: marks.append(time.perf_counter()))
             per_token = float(np.median(np.diff(marks[warm - 1 :]))) * steps / result.tokens
             setup = max(0.0, marks[-1] - began - per_token * result.tokens)
             self._trainings[key] = Speed(setup, per_token, peak_memory(self.engine))
@@ -199,8 +204,8 @@ def _smallest(lengths: np.ndarray) -> np.ndarray:
     return np.argsort(lengths, kind="stable")[:2]
 
 
-def _spread(lengths: np.ndarray, tokens: int) -> np.ndarray:
-    """Positions of rows of about so many tokens in all, as the rows are spread in length, the longest among them."""
-    order = np.argsort(lengths, kind="stable")
-    count = max(1, min(len(order), round(tokens / max(1.0, float(lengths.mean())))))
-    return np.unique(np.append(order[np.linspace(0, len(order) - 1, count).astype(np.int64)], order[-1]))
+def typical(lengths: np.ndarray, batch_tokens: int, batches: int = CALIBRATION_BATCHES) -> np.ndarray:
+    """Positions of the rows of a few whole batches, from those of short rows to those of long ones."""
+    found = batches_by_length(lengths, batch_tokens)
+    chosen = {int((i + 0.5) / batches * len(found)) for i in range(batches)}
+    return np.concatenate([found[i] for i in sorted(chosen)])

@@ -72,7 +72,7 @@ class Bench:
             "version": [TRAIN_VERSION, EVALUATE_VERSION],
             "model": self.engine.model_hash(self.model),
             "encoding": self.engine.encoding_spec(self.model),
-            "recipe": arm.recipe.model_dump(mode="json") if arm.recipe else None,
+            "recipe": arm.recipe.identity() if arm.recipe else None,
             "rows": hash_ids(row_ids[i] for i in self.trained_on(arm)),
             "tasks": [[task.name, task.metric, rows.fingerprint, *_generation(task)] for task, rows in self.tasks],
         }

@@ -5,13 +5,13 @@ from dataclasses import replace
 from typing import Any
 
 from curate.comparison.run import Setup, set_up
-from curate.estimate import Calibration, Step, estimate, peak_memory, training
+from curate.estimate import Calibration, Step, estimate, peak_memory, training, typical
 from curate.evaluation.tasks import evaluate
 from curate.lm.models import forward_flops
 from curate.plan import merge
 from curate.requests import Fit
 
-SAMPLE = 32  # evaluation items that are timed
+BATCH_TOKENS = 4096  # of evaluations
 
 
 def estimate_compare(*, full: bool = True, **asked: Any) -> list[Step]:
@@ -51,8 +51,8 @@ def _evaluations(setup: Setup, models: int) -> list[Step]:
     steps = []
     for task, rows in bench.tasks:
         encodings = bench.engine.encodings(bench.model, rows)
-        sample = encodings.take(range(0, len(encodings), max(1, len(encodings) // SAMPLE)))
-        evaluate(network, tokenizer, task, sample.take(range(min(2, len(sample)))))
+        sample = encodings.take(typical(encodings.lengths, BATCH_TOKENS))
+        evaluate(network, tokenizer, task, encodings.take(typical(encodings.lengths, BATCH_TOKENS, 1)))  # warm up
         began = time.perf_counter()
         result = evaluate(network, tokenizer, task, sample)
         share = models * float(encodings.lengths.sum()) / float(sample.lengths.sum())

@@ -67,6 +67,14 @@ class TrainConfig(BaseModel):
         kept = self.model_dump(exclude={"epochs", "steps", "tokens", "seed"})
         return TrainConfig(**kept, epochs=epochs, seed=seed)
 
+    def identity(self) -> dict[str, Any]:
+        """What makes the trained weights what they are: the settings that differ from their defaults.
+
+        A setting that is added later leaves the identity of earlier runs as it was; a default that changes needs another
+        TRAIN_VERSION.
+        """
+        return self.model_dump(mode="json", exclude_defaults=True, exclude={"checkpoint_steps", "report_to"})
+
     def peak_learning_rate(self, width: int) -> float:
         """The learning rate after warm-up for a model whose hidden states have `width` entries."""
         return self.learning_rate or DEFAULT_LEARNING_RATE[self.adapter] * SWEPT_WIDTH / width

@@ -7,6 +7,7 @@ gradient clipping and accumulation, several GPUs (torchrun), trackers.
 
 import contextlib
 import hashlib
+import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -119,8 +120,7 @@ def train(
             run.done, run.losses = read_state(state, model, optimizer)
         started = time.perf_counter()
         if run.done < run.steps:
-            limit = PADDING_LIMIT["cpu" if arguments.use_cpu else "gpu"]
-            parts = micro_batches(encodings.lengths, batches, config.gradient_accumulation, arguments.world_size, limit)
+            parts = _cut(encodings.lengths, batches, config, model.device.type, arguments.world_size)
             arguments.max_steps = run.steps - run.done
             arguments.gradient_accumulation_steps = len(parts[0]) // arguments.world_size
             padding = getattr(tokenizer, "pad_token_id", None) or 0
@@ -153,6 +153,19 @@ def train(
         losses=run.losses,
         checkpoints=[run.checkpoint(step) for step in run.saves],
     )
+
+
+def accumulation(lengths: np.ndarray, config: TrainConfig, device: str, processes: int = 1) -> int:
+    """Into how many micro-batches per process the batches of a run on rows of these lengths, int64 [n], are cut."""
+    batches = plan_batches(lengths, config, np.random.default_rng(config.seed))
+    return len(_cut(lengths, batches, config, device, processes)[0]) // processes
+
+
+def _cut(
+    lengths: np.ndarray, batches: list[np.ndarray], config: TrainConfig, device: str, processes: int
+) -> list[list[np.ndarray]]:
+    limit = PADDING_LIMIT["cpu" if device == "cpu" else "gpu"]
+    return micro_batches(lengths, batches, config.gradient_accumulation, processes, limit)
 
 
 def save_model(
@@ -426,7 +439,7 @@ class _Run:
 
 def _fingerprint(config: TrainConfig, encodings: Encodings, weights: list[np.ndarray]) -> str:
     digest = hashlib.sha256(f"{TRAIN_VERSION}".encode())
-    digest.update(config.model_dump_json(exclude={"checkpoint_steps", "report_to"}).encode())
+    digest.update(json.dumps(config.identity(), sort_keys=True).encode())
     for ids, weight in zip(encodings.input_ids, weights, strict=True):
         digest.update(len(ids).to_bytes(8, "little") + np.asarray(ids, np.int32).tobytes() + weight.tobytes())
     return digest.hexdigest()[:32]
