@@ -34,7 +34,8 @@ class Arm:
 
 @dataclass(frozen=True)
 class ArmResult:
-    """What came of an arm. account: tokens, loss_tokens, epochs, steps, seconds, flops of the training, evaluate_seconds.
+    """What came of an arm. account: tokens, loss_tokens, epochs, steps, seconds, flops of the training, evaluate_seconds,
+    evaluate_tokens.
 
     items: a frame with task, row_id, source, value, weight; one row per evaluation item, in the task's order.
     """
@@ -84,14 +85,14 @@ class Bench:
 
     def _build(self, arm: Arm, folder: Path) -> None:
         network, account = self._trained(arm)
-        frames, seconds = [], 0.0
+        frames, seconds, tokens = [], 0.0, 0
         for task, rows in self.tasks:
             with self.engine.stage("evaluate", f"evaluate {arm.name} on {task.name}") as stage:
                 encodings = self.engine.encodings(self.model, rows)
                 result = evaluate(network, self.engine.tokenizer(self.model), task, encodings)
                 stage.tokens = result.tokens
             check_finite(result, f"the arm {arm.name}", _remedy(arm, self.model))
-            seconds += stage.seconds
+            seconds, tokens = seconds + stage.seconds, tokens + result.tokens
             frames.append(
                 pl.DataFrame(
                     {
@@ -104,7 +105,7 @@ class Bench:
                 )
             )
         pl.concat(frames).write_parquet(folder / "items.parquet")
-        (folder / "arm.json").write_text(json.dumps({**account, "evaluate_seconds": seconds}))
+        (folder / "arm.json").write_text(json.dumps({**account, "evaluate_seconds": seconds, "evaluate_tokens": tokens}))
 
     def _trained(self, arm: Arm) -> tuple[Any, dict[str, float]]:
         engine = self.engine
