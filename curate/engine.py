@@ -112,15 +112,21 @@ class Engine(Pools):
                 seen.asked.setdefault(name, {}).update(dict.fromkeys(requests))
             seen.known.update(new)
 
-    def seconds(self, seen: Seen, method: Method) -> float:
-        """What computing all that a method asked for took, for its rows, whichever run did it; a shared pass counts in full."""
+    def cost(self, seen: Seen, method: Method) -> tuple[float, float]:
+        """(seconds, FLOPs) of computing all that a method asked for, for its rows, whichever run did it.
+
+        A pass or fit that methods share counts in full for each. Readers of texts have no FLOPs to speak of.
+        """
         plan = merge(seen.asked.get(label(method), {}))
-        total = sum(self.fitted(fit).account["seconds"] for fit in plan.fits)
+        accounts = [self.fitted(fit).account for fit in plan.fits]
+        seconds = sum(account["seconds"] for account in accounts)
+        flops = sum(account["flops"] for account in accounts)
         for step in plan.passes:
             ids = self.ids(step.rows)
-            total += max((self.artifact(step, name).seconds(ids) for name in step.recorded), default=0.0)
-        total += sum(_account(self.serving(words)[0])["seconds"] for words in plan.vocabularies)
-        return total + sum(self.vectors(embed).seconds(self.ids(embed.rows)) for embed in plan.embeds)
+            seconds += max((self.artifact(step, name).seconds(ids) for name in step.recorded), default=0.0)
+            flops += forward_flops(base_model(step.model), int(self.view(step).lengths.sum())) if step.forwards else 0.0
+        seconds += sum(_account(self.serving(words)[0])["seconds"] for words in plan.vocabularies)
+        return seconds + sum(self.vectors(embed).seconds(self.ids(embed.rows)) for embed in plan.embeds), flops
 
     def answer(self, request: Request) -> Any:
         """What a request is answered with; see the requests."""

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -16,16 +16,25 @@ from curate.requests import Fit, Rows
 from curate.store import hash_ids
 from curate.training.config import TRAIN_VERSION, TrainConfig
 
+Kind = Literal["random", "control", "method", "full", "ceiling", "untrained", "length-matched", "second rate"]
+
 
 @dataclass(frozen=True)
 class Arm:
-    """One training of a comparison: which rows, how, and under which name it stands in the table."""
+    """One training of a comparison: which rows, how, and under which name it stands in the table.
+
+    kind  random: what all are held against. control: another simple choice. method: a named one. full: everything, at equal
+          tokens. ceiling: everything, for an epoch. untrained: the model as it is. length-matched: random rows with replies
+          as long as those of the method `of`. second rate: an arm of the method `of` at another learning rate.
+    """
 
     method: str
     budget: str
     seed: int
     positions: tuple[int, ...]  # rows of the pool, ascending
     recipe: TrainConfig | None  # None: the model as it is, untrained
+    kind: Kind = "method"
+    of: str | None = None
 
     @property
     def name(self) -> str:
@@ -65,6 +74,10 @@ class Bench:
         """int64: the rows of an arm, each as many times as it is trained on."""
         index = np.array(arm.positions, dtype=np.int64)
         return np.repeat(index, self.repeats[index])
+
+    def width(self) -> int:
+        """Entries of the hidden states, on which the default learning rate depends."""
+        return int(self.engine.load_for_training(self.model).get_input_embeddings().weight.shape[1])
 
     def spec(self, arm: Arm) -> dict[str, Any]:
         row_ids = self.engine.encodings(self.model, self.rows).row_ids

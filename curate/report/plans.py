@@ -9,7 +9,7 @@ from rich.console import Console
 from curate import vectors
 from curate.budget import Budget
 from curate.comparison.estimate import estimate_compare
-from curate.comparison.verdict import duration
+from curate.comparison.tables import duration
 from curate.engine import Engine
 from curate.estimate import Calibration, Step, estimate, worth
 from curate.method import Method

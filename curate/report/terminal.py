@@ -8,10 +8,13 @@ from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
-from curate.comparison.verdict import COLUMNS, NUMBERS, Verdict, table_row, tables
+from curate.comparison.tables import NUMBERS, cost_row, table_row, tables
+from curate.comparison.verdict import Verdict
 from curate.report.table import show_table
 from curate.wording import counted
 
+VERDICT_COLUMNS = ("method", "budget", "mean", "vs random", "answer", "vs as long")
+COST_COLUMNS = ("method", "budget", "rows", "epochs", "steps", "loss tokens", "select", "train", "pays after")
 ANSWER_STYLE = {"better": "bold green", "worse": "red", "equivalent": "cyan", "undecided": "yellow"}
 
 
@@ -20,16 +23,21 @@ def show_verdict(verdict: Verdict) -> RenderableType:
     found: list[RenderableType] = [
         Panel(Text(verdict.headline, style="bold"), border_style="green" if " beats random:" in verdict.headline else "yellow")
     ]
-    columns = [name for name in COLUMNS if name not in ("95% interval", "p (Holm)", "epochs")]
     for title, arms in tables(verdict.arms):
         rows = []
         for arm in arms:
-            cells: dict[str, Any] = dict(table_row(arm))
+            row: dict[str, Any] = dict(table_row(arm))
             if arm["ci_low"] is not None:
-                cells["vs random"] += f" ±{(arm['ci_high'] - arm['ci_low']) / 2:.3f}"
-            cells["answer"] = Text(cells["answer"], style=ANSWER_STYLE.get(cells["answer"], ""))
-            rows.append([cells[name] for name in columns])
-        found.append(show_table(title, columns, rows, right=NUMBERS))
+                row["vs random"] += f" ±{(arm['ci_high'] - arm['ci_low']) / 2:.3f}"
+            row["answer"] = Text(row["answer"], style=ANSWER_STYLE.get(row["answer"], ""))
+            rows.append([row[name] for name in VERDICT_COLUMNS])
+        found.append(show_table(title, VERDICT_COLUMNS, rows, right=NUMBERS))
+    _, arms = tables(verdict.arms)[0]
+    took = [{**table_row(arm), **cost_row(arm)} for arm in arms]
+    title = "\nWhat it took, per seed (pays after so many trainings instead of epochs on all)"
+    cells = [[row[name] for name in COST_COLUMNS] for row in took]
+    headers = [name.replace(" ", "\n") for name in COST_COLUMNS]
+    found.append(show_table(title, headers, cells, right=headers[2:]))
     return Group(*found, Text(""), *(Text(f"· {remark}", style="dim") for remark in verdict.remarks))
 
 

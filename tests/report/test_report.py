@@ -10,7 +10,7 @@ from rich.text import Text
 
 import curate
 from curate.budget import Budget
-from curate.comparison.verdict import Verdict
+from curate.comparison.verdict import SCHEMA, Verdict
 from curate.errors import InputError
 from curate.preparation import as_pool
 from curate.report.inspection import inspect_pool, show_inspection
@@ -89,16 +89,16 @@ def test_what_is_missing_is_said(show):
 def verdict():
     arms = [
         {
-            "method": method, "budget": "10%", "task": "eval", "metric": "response_loss", "rows": 600, "mean": mean,
+            **dict.fromkeys(SCHEMA), "method": method, "budget": "10%", "kind": kind, "steps": 3.0, "task": "eval", "metric": "response_loss", "rows": 600, "mean": mean,
             "diff_from_random": difference, "ci_low": difference and difference - 0.02, "ci_high": difference and difference + 0.02,
             "p_value": difference and 0.01, "p_holm": difference and 0.02, "answer": answer, "seeds": 5, "train_tokens": 1000,
             "loss_tokens": 400, "epochs": 2.5, "select_seconds": 340.0, "train_seconds": 12000.0, "in_family": answer is not None,
             "selections": 5, "note": None,
         }
-        for method, mean, difference, answer in (
-            ("random", 2.0, None, None),
-            ("perplexity:window=low", 1.7, -0.3, "better"),
-            ("full, 1 epoch", 1.5, None, None),
+        for method, kind, mean, difference, answer in (
+            ("random", "random", 2.0, None, None),
+            ("perplexity:window=low", "method", 1.7, -0.3, "better"),
+            ("full, 1 epoch", "ceiling", 1.5, None, None),
         )
     ]  # fmt: skip
     return Verdict(arms, "x beats random: [bold]see[/bold].", ["A remark in [brackets]."], {}, pl.DataFrame())
@@ -109,8 +109,9 @@ def test_a_verdict_fits(show, width):
     lines = show(show_verdict(verdict()), width)
     text = "\n".join(lines)
     assert all(len(line) <= width for line in lines) and "…" not in text
-    [line] = [line for line in lines if line.startswith("perplexity:window=low")]
-    assert all(part in line for part in ("10%", "600", "1.700", "-0.300", "better"))
+    came, took = [line for line in lines if line.startswith("perplexity:window=low")]
+    assert all(part in came for part in ("10%", "1.700", "-0.300", "better"))
+    assert all(part in took for part in ("10%", "600", "2.5", "400", "6 min", "3.3 h"))
     assert "x beats random: [bold]see[/bold]." in text and "A remark in [brackets]." in text
 
 
