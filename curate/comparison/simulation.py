@@ -83,7 +83,7 @@ def run(cell: Cell, runs: int, seed: int, *, effect: float = 0.0, at_once: int =
     """Simulate so many comparisons and take the variances of each by `statistics.variances`; `at_once` numbers at a time."""
     rng = np.random.default_rng(seed)
     found = []
-    batch = max(1, at_once // (cell.seeds * cell.items))
+    batch = max(1, min(runs // 40, at_once // (cell.seeds * cell.items)))  # each has weights of its own
     for begin in range(0, runs, batch):
         difference, weights = draw(cell, min(batch, runs - begin), rng, effect=effect)
         parts = variances(difference, weights, cell.strata)
