@@ -11,7 +11,7 @@ from scipy.stats import spearmanr
 
 from curate.observation import Observed
 from curate.report.table import show_table
-from curate.report.terminal import account_of
+from curate.wording import account_of
 from curate.report.truth import show_auroc
 from curate.scoring import Scores
 

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from curate.comparison.verdict import COLUMNS, NUMBERS, Verdict, table_row, tables
 from curate.report.table import show_table
-from curate.wording import counted
+from curate.wording import account_of, counted
 
 ANSWER_STYLE = {"better": "bold green", "worse": "red", "equivalent": "cyan", "undecided": "yellow"}
 
@@ -52,15 +52,6 @@ def show_selection(summary: Mapping[str, Any], out: str | None) -> RenderableTyp
     if out:
         lines.append(f"written   {out}")
     return Text("\n".join(lines))
-
-
-def account_of(counts: Mapping[str, Any]) -> str:
-    """Rows in, and what they are the sum of; causes that only an option brings are named where there are any."""
-    causes = {"near_duplicate": "near-duplicate", "contaminated": "contaminated", "over_cap": "over the cap"}
-    refined = [(key, name) for key, name in causes.items() if counts[f"rows_{key}"]]
-    left_out = [("rejected", "rejected"), ("duplicate", "duplicate"), *refined]
-    parts = [f"{counts['rows_pool']:,} in the pool", *(f"{counts[f'rows_{key}']:,} {name}" for key, name in left_out)]
-    return f"{counted(counts['rows_in'])} in = {' + '.join(parts)}"
 
 
 def show_frame(console: Console, frame: pl.DataFrame, title: str, limit: int = 20) -> None:

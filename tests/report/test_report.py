@@ -13,7 +13,8 @@ from curate.budget import Budget
 from curate.comparison.verdict import Verdict
 from curate.errors import InputError
 from curate.preparation import as_pool
-from curate.report.inspection import inspect_pool, show_inspection
+from curate.report.inspected import show_inspection
+from curate.report.inspection import inspect_pool
 from curate.report.plans import plan_scores, show_plan
 from curate.report.scores import show_scores
 from curate.report.table import show_table
@@ -205,7 +206,8 @@ def test_an_inspection_counts_near_duplicates_and_overlaps(show, make_pool, tiny
     assert "9 rows in = 5 in the pool + 0 rejected + 0 duplicate + 3 near-duplicate + 1 contaminated" in text
     assert "held out 2 1 (50.0%) 1 (50.0%) 1" in text
 
-    monkeypatch.setattr("curate.report.inspection.NEAR_ROWS", 5)
+    for module in ("inspection", "inspected"):
+        monkeypatch.setattr(f"curate.report.{module}.NEAR_ROWS", 5)
     summary, text = inspected(pool)
     assert summary["near_duplicates"] is None and "near-duplicates are not counted above 5 rows" in text
 
