@@ -36,7 +36,7 @@ def show_inspection(console: Console, found: Inspection) -> None:
         lines = [[reason, f"{count:,}", _where(s["problems_at"][reason], count)] for reason, count in s["problems"].items()]
         console.print(show_table("\nproblems", ("reason", "rows", "where"), lines, right=("rows",)))
     if s["reasoning"] and s["reasoning"]["dropped"]:
-        console.print(Text(_reasoning(s), style="yellow"))
+        console.print(Text("\n" + _reasoning(s), style="yellow"))
     _show_sources(console, s["sources"], s["near_duplicates"] is not None, s["rows_written"] > s["rows_pool"])
     _show_duplicates(console, s)
     for number, example in enumerate(found.examples, 1):

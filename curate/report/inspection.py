@@ -86,9 +86,9 @@ def inspect_pool(pool: Pool, model: str | None, options: Mapping[str, Any], stor
             for name, index in largest_first
         },
     }
-    tokenizer = engine.tokenizer(spec)
+    tokenizer, weights = engine.tokenizer(spec), encodings.loss_mask
     shown = [
-        Example(usable.row_ids[i], usable.sources[i], _pieces(tokenizer, encodings.input_ids[i], encodings.loss_mask[i].astype(np.float32)))
+        Example(usable.row_ids[i], usable.sources[i], _pieces(tokenizer, encodings.input_ids[i], weights[i].astype(np.float32)))
         for i in _examples([index for _, index in largest_first], lengths, examples)
     ]
     return Inspection(summary, shown)

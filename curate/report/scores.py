@@ -11,9 +11,9 @@ from scipy.stats import spearmanr
 
 from curate.observation import Observed
 from curate.report.table import show_table
-from curate.wording import account_of
 from curate.report.truth import show_auroc
 from curate.scoring import Scores
+from curate.wording import account_of
 
 
 def show_scores(console: Console, scores: Scores, judged: pl.DataFrame | None, out: str) -> None:

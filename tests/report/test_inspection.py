@@ -97,7 +97,9 @@ def thinking(tiny, tmp_path):
 def test_thoughts_that_a_template_drops_are_said(inspected, make_pool, tiny, thinking):
     def thoughtful(i):
         # the thought is also what is said, so that looking for its words in the text would not do
-        return said("Who?", {"content": "Me.", "reasoning_content": "Me."}, "Sure?", {"content": "Yes.", "reasoning_content": "?"})
+        return said(
+            "Who?", {"content": "Me.", "reasoning_content": "Me."}, "Sure?", {"content": "Yes.", "reasoning_content": "?"}
+        )
 
     plain = make_pool(range(3), "plain.jsonl")
     assert inspected(plain)[0]["reasoning"] is None
