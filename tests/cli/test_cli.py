@@ -114,6 +114,16 @@ def test_strict(run, messy, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_strict_counts_what_inspect_counts(run, messy, tmp_path):
+    """Rows that were never read and rows that the model cannot use are one account, the first of either named."""
+    lines = messy.read_text().splitlines()
+    lines[10] = json.dumps({"messages": [{"role": "user", "content": "word " * 600}, {"role": "assistant", "content": "Yes."}]})
+    messy.write_text("\n".join(lines) + "\n")
+    _, out, _ = run("inspect", messy, "--json")
+    assert json.loads(out)["rows_rejected"] == 2
+    refused(run("inspect", messy, "--strict"), "--strict: 2 rows rejected", "messy.jsonl line 11: the reply is cut off")
+
+
 def test_evaluation_sets(compare, run, make_pool, tmp_path):
     (tmp_path / "zero.jsonl").write_text("")
     (tmp_path / "deep").mkdir()
