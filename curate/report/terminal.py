@@ -1,6 +1,6 @@
 """Results as a terminal shows them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -33,8 +33,8 @@ def show_verdict(verdict: Verdict) -> RenderableType:
     return Group(*found, Text(""), *(Text(f"· {remark}", style="dim") for remark in verdict.remarks))
 
 
-def show_selection(summary: Mapping[str, Any], out: str | None) -> RenderableType:
-    """What was read, what was picked, what it cost."""
+def show_selection(summary: Mapping[str, Any], out: str | None, notes: Sequence[str] = ()) -> RenderableType:
+    """What was read, what was picked, what it cost. notes: such as that a fit serves which was made on other rows."""
     share = summary["selected"] / max(1, summary["rows_pool"])
     lines = [
         f"read      {account_of(summary)}",
@@ -43,6 +43,7 @@ def show_selection(summary: Mapping[str, Any], out: str | None) -> RenderableTyp
         f"computed  {counted(summary['computed_rows'])}; {summary['reused_rows']:,} reused from the store; "
         f"{summary['seconds']:.1f} s",
     ]
+    lines += [f"note      {note}" for note in notes]
     if summary["rows_null"]:
         lines.append(f"left out  {counted(summary['rows_null'])} without a score (see null_reason in scores.parquet)")
     if summary["shortfall"]:

@@ -139,7 +139,7 @@ class RowArtifact:
     def _check_needed(self, damaged: Sequence[Damaged], sound: Mapping[str, Shard], row_ids: Sequence[str] | None) -> None:
         if row_ids is None:
             raise damaged[0]
-        lacking = {row_ids[i] for i in np.flatnonzero(self._find(row_ids, sound) < 0)}
+        lacking = {row_ids[i] for i in np.flatnonzero(self._find(row_ids, sound) < 0).tolist()}
         for error in damaged:
             held = trusted_ids(error.path)
             if lacking if held is None else lacking & held:
