@@ -171,14 +171,14 @@ class Engine(Pools):
         """Run the fits, then the passes and embeds, of a plan; what the store has is not run."""
         fits = [fit for fit in plan.fits if self.kept(fit) is None]
         self.executor.run([Job("fit", fit_name(fit), partial(self._run_fit, fit)) for fit in fits])
-        todo = [step for step in plan.passes if step.forwards and len(self.missing(step))]
-        self.executor.run([Job("pass", pass_name(step), partial(self._run_pass, step)) for step in todo])
+        todo = {step: missing for step in plan.passes if step.forwards and (missing := len(self.missing(step)))}
+        self.executor.run([Job("pass", pass_name(step, todo[step]), partial(self._run_pass, step)) for step in todo])
         for step in plan.passes:
             if step.forwards and step not in todo:
                 self.stages.append(Stage("pass", pass_name(step), reused_rows=step.rows.size))
         for embed in plan.embeds:
-            if len(self.missing_vectors(embed)):
-                self.executor.run([Job("embed", embed_name(embed), partial(self._run_embed, embed))])
+            if missing := len(self.missing_vectors(embed)):
+                self.executor.run([Job("embed", embed_name(embed, missing), partial(self._run_embed, embed))])
             else:
                 self.stages.append(Stage("embed", embed_name(embed), reused_rows=embed.rows.size))
 
@@ -221,7 +221,8 @@ class Engine(Pools):
     def _run_pass(self, step: Pass) -> None:
         view, missing = self.view(step), self.missing(step)
         total = int(view.lengths[missing].sum())
-        with self.stage("pass", pass_name(step)) as stage, progress.task(pass_name(step), total, "tokens") as advance:
+        name = pass_name(step, len(missing))
+        with self.stage("pass", pass_name(step)) as stage, progress.task(name, total, "tokens") as advance:
             result = record(
                 self.load(step.model),
                 view,
@@ -240,9 +241,9 @@ class Engine(Pools):
             self._computed[step.rows][missing] = True
 
     def _run_embed(self, embed: Embed) -> None:
-        encode, name = self.encoder(embed), embed_name(embed)
-        missing, size = self.missing_vectors(embed), embed.rows.size
-        with self.stage("embed", name) as stage, progress.task(name, len(missing)) as advance:
+        encode, missing, size = self.encoder(embed), self.missing_vectors(embed), embed.rows.size
+        name = embed_name(embed, len(missing))
+        with self.stage("embed", embed_name(embed)) as stage, progress.task(name, len(missing)) as advance:
             record_embeddings(encode, self._pools[embed.rows], embed.view, missing, self.vectors(embed), advance)
             stage.computed_rows, stage.reused_rows = len(missing), size - len(missing)
         self._computed[embed.rows][missing] = True

@@ -116,7 +116,10 @@ class Calibration:
 
 
 def estimate(plan: Plan, calibration: Calibration) -> list[Step]:
-    """A line for each fit, each pass that runs a model and each embedding of texts, in the order in which they run."""
+    """A line for each fit, each pass that runs a model and each embedding of texts, in the order in which they run.
+
+    A fit that was made on other rows and serves all the same is in the engine's notes.
+    """
     engine = calibration.engine
     steps = [_fit(fit, calibration) for fit in plan.fits]
     for step in plan.passes:
@@ -131,21 +134,25 @@ def estimate(plan: Plan, calibration: Calibration) -> list[Step]:
             continue
         speed = calibration.forward(step)
         flops, seconds = forward_flops(base_model(step.model), tokens), speed.setup + speed.per_token * tokens
-        steps.append(Step(pass_name(step), len(missing), tokens, flops, seconds, speed.memory))
+        steps.append(Step(pass_name(step, len(missing)), len(missing), tokens, flops, seconds, speed.memory))
     return steps + [_embed(embed, calibration) for embed in plan.embeds]
 
 
 def _embed(embed: Embed, calibration: Calibration) -> Step:
     """How many tokens and FLOPs a reader of texts takes is not known beforehand."""
-    missing = calibration.engine.missing_vectors(embed)
+    engine, words = calibration.engine, vocabulary(embed)
+    missing = engine.missing_vectors(embed)
+    if words is not None and engine.kept(words) is not None:
+        engine.serving(words)  # which notes that the words are those of other rows
     if not len(missing):
         return Step(embed_name(embed), 0, 0, 0.0, 0.0, 0)
     speed = calibration.embedding(embed)
-    return Step(embed_name(embed), len(missing), 0, 0.0, speed.setup + speed.per_token * len(missing), speed.memory)
+    return Step(embed_name(embed, len(missing)), len(missing), 0, 0.0, speed.setup + speed.per_token * len(missing), speed.memory)
 
 
 def _fit(fit: Fit, calibration: Calibration) -> Step:
     if calibration.engine.kept(fit) is not None:
+        calibration.engine.serving(fit)  # which notes that it was made on other rows
         return Step(fit_name(fit), 0, 0, 0.0, 0.0, 0)
     return training(fit_name(fit), fit.model, fit.rows, fit.recipe, calibration)
 

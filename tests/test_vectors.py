@@ -64,7 +64,7 @@ def embedder(request):
 
 def test_every_kind_gives_a_vector_per_row(run, small_pool, tiny, embedder):
     found = run(small_pool, embedder, model=tiny)
-    assert found.frame.columns == ["row_id", "source", "embedding"] and len(found.frame) == 24
+    assert found.frame.columns == ["row_id", "source", "file", "line", "embedding"] and len(found.frame) == 24
     assert found.frame["row_id"].is_sorted() and set(found.frame["source"]) == {"s0", "s1", "s2"}
     assert found.frame["embedding"].dtype in [pl.Array(pl.Float32, width) for width in (8, 16, 32)]
     assert not found.frame["embedding"].is_null().any() and len(set(map(tuple, vectors(found).values()))) == 24

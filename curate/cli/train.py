@@ -34,7 +34,7 @@ def train(
     )
     if output.as_json:
         return print_json({**account, "out": str(output.out)})
-    from curate.report.terminal import account_of
+    from curate.wording import account_of
 
     console().print(
         f"{account_of(account)}\n"

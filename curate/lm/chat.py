@@ -10,6 +10,7 @@ with the end-of-turn token that follows the last of what the template prints for
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from unicodedata import normalize
@@ -104,6 +105,18 @@ class ChatFormat:
         text = self.print(messages, tools)
         learned = [i for i, message in enumerate(messages) if message["role"] == "assistant" and message.get("weight") != 0]
         return Rendered(text, tuple(self._find(text, messages, tools, learned)) if learned else ())
+
+    def without_reasoning(self, messages: Sequence[Message], tools: list | None = None) -> list[int]:
+        """Positions of the replies whose `reasoning_content` changes nothing in what the template prints."""
+        whole = self.print(messages, tools)
+        found = []
+        for i, message in enumerate(messages):
+            if message["role"] == "assistant" and message.get("reasoning_content"):
+                bare = {key: value for key, value in message.items() if key != "reasoning_content"}
+                with suppress(MaskError):  # a template that insists on it prints it
+                    if self.print([*messages[:i], bare, *messages[i + 1 :]], tools) == whole:
+                        found.append(i)
+        return found
 
     def mask(self, rendered: Rendered, input_ids: np.ndarray, offsets: np.ndarray) -> np.ndarray:
         """bool [T]: True for each token of a reply, its end-of-turn token included.

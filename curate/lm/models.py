@@ -220,19 +220,37 @@ def load_model(folder: Path, *, device: str, dtype: str, trust_remote_code: bool
 
 def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> "PreTrainedTokenizerBase":
     """The model's fast tokenizer; InputError when there is none."""
-    from transformers import AutoTokenizer
+    from transformers import PreTrainedTokenizerFast
 
     if not any(file for pattern in ("tokenizer.*", "vocab.*", "*.model", "*.tiktoken") for file in folder.glob(pattern)):
         raise InputError(f"the tokenizer in {folder} cannot be loaded: there is none, such as tokenizer.json")
 
     quiet()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code, local_files_only=True)
+        if _plain_tokenizer(folder):
+            tokenizer: Any = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+        else:
+            from transformers import AutoTokenizer
+
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code, local_files_only=True)
     except Exception as error:
         raise InputError(f"the tokenizer in {folder} cannot be loaded: {_in_short(error)}") from error
     if not tokenizer.is_fast:
         raise InputError(f"the tokenizer in {folder} has no fast version, which finding replies by offset needs")
     return tokenizer
+
+
+def _plain_tokenizer(folder: Path) -> bool:
+    """Whether AutoTokenizer would take the plain class for it, which loads without torch.
+
+    Only what is sure is answered with yes: for several kinds of model transformers overrules what the files say.
+    """
+    try:
+        config = orjson.loads((folder / "tokenizer_config.json").read_bytes())
+        named = config.get("tokenizer_class"), read_config(folder).get("model_type")
+        return named == ("TokenizersBackend", "llama") and "auto_map" not in config and (folder / "tokenizer.json").is_file()
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def _in_short(error: Exception) -> str:

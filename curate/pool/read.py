@@ -15,7 +15,7 @@ from curate.pool.batches import Batch
 from curate.pool.builder import Builder
 from curate.pool.gather import starts_of
 from curate.pool.originals import Block, Originals
-from curate.pool.pool import Pool, shapes_of
+from curate.pool.pool import Pool, as_text, shapes_of
 from curate.pool.readers import open_batches
 from curate.pool.reasons import Unusable, listed
 from curate.pool.report import Duplicate, ReadReport, Rejected
@@ -195,10 +195,6 @@ class _Reading:
         records = originals.records(np.array([added for _, added, _ in found], dtype=np.int64))
         duplicates = []
         for (row_id, added, kept), record in zip(found, records, strict=True):
-            id_ = _as_text(record.get(id_column))
+            id_ = as_text(record.get(id_column))
             duplicates.append(Duplicate(row_id, *place(added), self.shaper.source_of(record), id_, *place(kept)))
         return tuple(duplicates)
-
-
-def _as_text(value: object) -> str | None:
-    return value if value is None or isinstance(value, str) else str(value)

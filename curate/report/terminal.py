@@ -1,6 +1,6 @@
 """Results as a terminal shows them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -11,7 +11,7 @@ from rich.text import Text
 from curate.comparison.tables import NUMBERS, cost_row, table_row, tables
 from curate.comparison.verdict import Verdict
 from curate.report.table import show_table
-from curate.wording import counted
+from curate.wording import account_of, counted
 
 VERDICT_COLUMNS = ("method", "budget", "mean", "vs random", "answer", "vs as long")
 COST_COLUMNS = ("method", "budget", "rows", "epochs", "steps", "loss tokens", "select", "train", "pays after")
@@ -41,8 +41,8 @@ def show_verdict(verdict: Verdict) -> RenderableType:
     return Group(*found, Text(""), *(Text(f"· {remark}", style="dim") for remark in verdict.remarks))
 
 
-def show_selection(summary: Mapping[str, Any], out: str | None) -> RenderableType:
-    """What was read, what was picked, what it cost."""
+def show_selection(summary: Mapping[str, Any], out: str | None, notes: Sequence[str] = ()) -> RenderableType:
+    """What was read, what was picked, what it cost. notes: such as that a fit serves which was made on other rows."""
     share = summary["selected"] / max(1, summary["rows_pool"])
     lines = [
         f"read      {account_of(summary)}",
@@ -51,6 +51,7 @@ def show_selection(summary: Mapping[str, Any], out: str | None) -> RenderableTyp
         f"computed  {counted(summary['computed_rows'])}; {summary['reused_rows']:,} reused from the store; "
         f"{summary['seconds']:.1f} s",
     ]
+    lines += [f"note      {note}" for note in notes]
     if summary["rows_null"]:
         lines.append(f"left out  {counted(summary['rows_null'])} without a score (see null_reason in scores.parquet)")
     if summary["shortfall"]:
@@ -60,15 +61,6 @@ def show_selection(summary: Mapping[str, Any], out: str | None) -> RenderableTyp
     if out:
         lines.append(f"written   {out}")
     return Text("\n".join(lines))
-
-
-def account_of(counts: Mapping[str, Any]) -> str:
-    """Rows in, and what they are the sum of; causes that only an option brings are named where there are any."""
-    causes = {"near_duplicate": "near-duplicate", "contaminated": "contaminated", "over_cap": "over the cap"}
-    refined = [(key, name) for key, name in causes.items() if counts[f"rows_{key}"]]
-    left_out = [("rejected", "rejected"), ("duplicate", "duplicate"), *refined]
-    parts = [f"{counts['rows_pool']:,} in the pool", *(f"{counts[f'rows_{key}']:,} {name}" for key, name in left_out)]
-    return f"{counted(counts['rows_in'])} in = {' + '.join(parts)}"
 
 
 def show_frame(console: Console, frame: pl.DataFrame, title: str, limit: int = 20) -> None:

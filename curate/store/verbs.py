@@ -116,7 +116,7 @@ def _length(recipe: Mapping[str, Any] | None) -> str:
         return "untrained"
     unit = next((unit for unit in ("tokens", "steps", "epochs") if recipe.get(unit)), None)
     amount = f"{recipe[unit]:,g} {unit[:-1] if recipe[unit] == 1 else unit}" if unit else "trained"
-    return f"{amount}, seed {recipe.get('seed')}"
+    return f"{amount}, seed {recipe.get('seed', 0)}"  # a spec leaves out what is by default
 
 
 # gc -------------------------------------------------------------------------------------------------------------------
