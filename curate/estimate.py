@@ -3,7 +3,6 @@
 Times are of this machine now. What is in the store already costs nothing.
 """
 
-import math
 import resource
 import sys
 import time
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from curate.budget import Limit
+from curate.costs import break_even
 from curate.embedding.record import Encode
 from curate.embedding.tfidf import TfidfModel
 from curate.engine import Engine
@@ -185,8 +185,7 @@ class Worth:
     @property
     def trainings(self) -> int | None:
         """How many trainings must use the selection before it has paid for itself; None when no number of them does."""
-        saved = self.everything - self.train
-        return max(1, math.ceil(self.select / saved)) if saved > 0 else None
+        return break_even(selection=self.select, on_selection=self.train, without=self.everything)
 
 
 def worth(steps: Iterable[Step], engine: Engine, model: ModelSpec, rows: Rows, recipe: TrainConfig, limit: Limit) -> Worth:

@@ -12,7 +12,7 @@ from curate.comparison.choosing import Cost
 from curate.comparison.design import Design
 from curate.comparison.statistics import Difference, answer, holm, paired_difference, weights_by_source
 from curate.comparison.tables import lower_is_better
-from curate.estimate import Worth
+from curate.costs import break_even, efficiency, improvement, mapped_improvement, share
 from curate.evaluation.tasks import Task
 from curate.lm.models import forward_flops
 
@@ -69,6 +69,7 @@ def judge(design: Design, bench: Bench, results: Mapping[Arm, ArmResult], costs:
             table.decide()
             differences = table.differences
         rows += table.rows.values()
+    _indicate(rows, bench.rows.size)
     primary = [row for row in rows if row["task"] == bench.tasks[0][0].name]
     sign = 1 if lower_is_better(bench.tasks[0][0].metric) else -1
     better = sorted(
@@ -77,6 +78,24 @@ def judge(design: Design, bench: Bench, results: Mapping[Arm, ArmResult], costs:
     )
     winner = (better[0]["method"], better[0]["budget"]) if better else None
     return Judged(rows, differences, _leaders(primary, sign), winner)
+
+
+def _indicate(rows: Sequence[Row], pool: int) -> None:
+    """Puts the survey's indicators (arXiv 2406.14115) into the rows of what was chosen: SDF in rows; PIR, the mean over tasks of
+    the result over that of training on everything for one epoch; the efficiency where all tasks are scored by shares."""
+    ceiling = {row["task"]: row["mean"] for row in rows if row["kind"] == "ceiling"}
+    for row in rows:
+        row.update(sdf=None, pir=None, efficiency=None)
+        if row["kind"] not in ("random", "control", "method", "length-matched"):
+            continue
+        row["sdf"] = share(row["rows"], pool)
+        if ceiling:
+            tasks = [other for other in rows if (other["method"], other["budget"]) == (row["method"], row["budget"])]
+            lower = [lower_is_better(other["metric"]) for other in tasks]
+            full = [ceiling[other["task"]] for other in tasks]
+            row["pir"] = improvement([other["mean"] for other in tasks], full, lower_is_better=lower)
+            if not any(lower):
+                row["efficiency"] = efficiency(row["sdf"], mapped_improvement(row["pir"], same_benchmark=False))
 
 
 def _leaders(rows: Sequence[Row], sign: int) -> tuple[tuple[str, str], ...]:
@@ -179,7 +198,7 @@ class _Table:
         trained = group.mean("flops")
         if group.kind not in ("control", "method") or ceiling is None or trained is None:
             return None
-        return Worth(chosen.flops, trained, ceiling).trainings
+        return break_even(selection=chosen.flops, on_selection=trained, without=ceiling)
 
     def decide(self) -> None:
         """The answers: Holm over all arms against random, over the leaders against their length-matched random, and the

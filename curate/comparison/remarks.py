@@ -8,7 +8,7 @@ import numpy as np
 from curate.comparison.arms import Arm, ArmResult, Bench
 from curate.comparison.design import Design
 from curate.comparison.judging import Judged
-from curate.comparison.statistics import what_it_would_take
+from curate.comparison.statistics import enough_seeds, what_it_would_take
 from curate.comparison.tables import lower_is_better
 from curate.wording import counted
 
@@ -69,6 +69,9 @@ def remarks(design: Design, bench: Bench, judged: Judged, results: Mapping[Arm, 
         f"p-values are Holm's over {counted(len(family), 'test')}: the difference from random of each selection at each budget"
         f"{', and of the whole pool at equal tokens' if design.full else ''}, in {task.metric.replace('_', ' ')} on {task.name}.",
     ]
+    few = enough_seeds(len(design.seeds), len(family), alpha=design.alpha)
+    if few is not None:
+        said.append(few)
     once = sorted({row["method"] for row in family if row["selections"] == 1 and row["kind"] != "full"})
     if once and len(design.seeds) > 1:
         said.append(f"{', '.join(once)}: one selection for all seeds, so its answer holds for that selection.")

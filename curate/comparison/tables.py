@@ -8,7 +8,8 @@ COLUMNS = (
     "loss tokens",
 )  # fmt: skip
 COSTS = (
-    "method", "budget", "select", "train", "evaluate", "select FLOPs", "train FLOPs", "evaluate FLOPs", "pays after",
+    "method", "budget", "select", "train", "evaluate", "select FLOPs", "train FLOPs", "evaluate FLOPs", "pays after", "SDF",
+    "PIR",
 )  # fmt: skip
 NUMBERS = frozenset((*COLUMNS, *COSTS)) - {"method", "budget", "answer", "vs as long"}
 LAST = {"full": 1, "ceiling": 2, "untrained": 3, "second rate": 4}  # kinds that stand below the others
@@ -45,6 +46,8 @@ def cost_row(arm: Mapping[str, Any]) -> dict[str, str]:
         "train FLOPs": _flops(arm["train_flops"]),
         "evaluate FLOPs": _flops(arm["evaluate_flops"]),
         "pays after": "" if arm["pays_after"] is None else f"{arm['pays_after']:,}",
+        "SDF": "" if arm["sdf"] is None else f"{arm['sdf']:.3f}",
+        "PIR": "" if arm["pir"] is None else f"{arm['pir']:.3f}",
     }
 
 
@@ -87,7 +90,8 @@ def markdown_costs(arms: Sequence[Mapping[str, Any]]) -> list[str]:
     """What the arms took, a mean over seeds, as lines of Markdown."""
     title = (
         "What it took, per seed. A selection pays after so many trainings on it, against training on the whole pool for one "
-        "epoch each time; against random picks, which cost nothing, it can pay in quality alone."
+        "epoch each time; against random picks, which cost nothing, it can pay in quality alone. SDF: share of the pool's rows; "
+        "PIR: the result as a multiple of that one epoch's, above 1 is better, the mean over evaluation sets (arXiv 2406.14115)."
     )
     _, members = tables(arms)[0]
     return [title, "", *_markdown(COSTS, [cost_row(arm) for arm in members])]

@@ -21,7 +21,8 @@ SCHEMA = {
     "vs_matched_low": pl.Float64, "vs_matched_high": pl.Float64, "vs_matched_answer": pl.String, "seeds": pl.Int64,
     "selections": pl.Int64, "train_tokens": pl.Int64, "loss_tokens": pl.Int64, "epochs": pl.Float64, "steps": pl.Float64,
     "select_seconds": pl.Float64, "select_flops": pl.Float64, "train_seconds": pl.Float64, "train_flops": pl.Float64,
-    "evaluate_seconds": pl.Float64, "evaluate_flops": pl.Float64, "pays_after": pl.Int64,
+    "evaluate_seconds": pl.Float64, "evaluate_flops": pl.Float64, "pays_after": pl.Int64, "sdf": pl.Float64, "pir": pl.Float64,
+    "efficiency": pl.Float64,
     "note": pl.String,
 }  # fmt: skip
 
@@ -31,7 +32,8 @@ class Verdict:
     """The result of a comparison.
 
     arms      one dict per method, budget and task, keys as in SCHEMA: means over seeds; loss in nats per token, lower is better;
-              vs_matched is the difference from random rows with replies as long; select_* what choosing took
+              vs_matched is the difference from random rows with replies as long; select_* what choosing took;
+              sdf, pir and efficiency as the survey arXiv 2406.14115 has them, against one epoch of the whole pool
     headline  one sentence for a person in a hurry
     remarks   sentences on what the numbers rest on and what is missing
     selections  the picks of every arm: method, budget, seed, row_id

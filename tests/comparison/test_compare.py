@@ -271,7 +271,7 @@ def concluded(means, metric="response_loss", spread=0.02, seeds=5, margin=0.01):
             arm = Arm(method, "10%", seed, (seed, seed + 1), TrainConfig(), kind, of)
             results[arm] = ArmResult(account, pl.DataFrame(items))
     task = Task("eval", None, metric)
-    bench = SimpleNamespace(model=None, tasks=[(task, SimpleNamespace(size=8))])
+    bench = SimpleNamespace(model=None, rows=SimpleNamespace(size=40), tasks=[(task, SimpleNamespace(size=8))])
     design = Design((), (Budget.parse("10%"),), tuple(range(seeds)), TrainConfig(tokens=100), margin, 0.95)
     judged = judge(design, bench, results, {})
     verdict = SimpleNamespace(
@@ -329,6 +329,18 @@ def test_leaders_are_the_best_and_the_better():
     assert verdict.judged.leaders == (("c", "10%"),) and verdict.judged.winner is None
 
 
+def test_the_survey_s_indicators():
+    _, arms, _ = concluded({"random": 2.0, "m": 1.6, "full, 1 epoch": 1.2})
+    assert arms["m"]["sdf"] == 2 / 40 and arms["m"]["efficiency"] is None
+    assert arms["m"]["pir"] == pytest.approx(arms["full, 1 epoch"]["mean"] / arms["m"]["mean"])
+    assert arms["full, 1 epoch"]["pir"] is None
+    _, arms, _ = concluded({"random": 0.4, "m": 0.6, "full, 1 epoch": 0.7}, metric="exact_match")
+    assert arms["m"]["pir"] == pytest.approx(arms["m"]["mean"] / arms["full, 1 epoch"]["mean"])
+    # 5.4667 PIR - 4.0407, and its signed distance from y = 1.2286 x + 1.3693
+    above = 5.4667 * arms["m"]["pir"] - 4.0407 - (1.2286 * 2 / 40 + 1.3693)
+    assert arms["m"]["efficiency"] == pytest.approx(above / np.hypot(1, 1.2286), abs=2e-3)
+
+
 def test_when_a_selection_pays():
     """Training on everything takes 100 times the FLOPs of training on a selection in this one."""
     _, arms, results = concluded({"random": 2.0, "m": 1.9, "full, 1 epoch": 1.0})
@@ -337,7 +349,7 @@ def test_when_a_selection_pays():
         if arm.kind == "ceiling":
             result.account["flops"] = 6e11
     design = Design((), (Budget.parse("10%"),), tuple(range(5)), TrainConfig(tokens=100), 0.01, 0.95)
-    bench = SimpleNamespace(model=None, tasks=[(Task("eval", None), SimpleNamespace(size=8))])
+    bench = SimpleNamespace(model=None, rows=SimpleNamespace(size=40), tasks=[(Task("eval", None), SimpleNamespace(size=8))])
     [m] = [r for r in judge(design, bench, results, {"m": Cost(9.0, 6e12)}).rows if r["method"] == "m"]
     assert m["pays_after"] == 11  # 6e12 / (6e11 - 6e9) is 10.1
     assert (m["select_seconds"], m["select_flops"], m["train_flops"], m["steps"]) == (9.0, 6e12, 6e9, 3)

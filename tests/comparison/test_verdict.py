@@ -20,7 +20,8 @@ def arm(method="m", answer=None, difference=None, **more):
         "ci_high": None if difference is None else difference + 0.02, "p_value": None if difference is None else 0.01,
         "p_holm": None if difference is None else 0.03, "answer": answer, "seeds": 5, "train_tokens": 1000, "loss_tokens": 400,
         "epochs": 2.5, "steps": 12.0, "select_seconds": 3.0, "select_flops": 2e12, "train_seconds": 200.0, "train_flops": 4e12,
-        "evaluate_seconds": 5.0, "evaluate_flops": 1e11, "pays_after": None, "vs_matched": None, "vs_matched_low": None,
+        "evaluate_seconds": 5.0, "evaluate_flops": 1e11, "pays_after": None, "sdf": 0.1, "pir": 0.9, "efficiency": None,
+        "vs_matched": None, "vs_matched_low": None,
         "vs_matched_high": None, "vs_matched_answer": None, "in_family": answer is not None, "selections": 5,
         "note": None, **more,
     }  # fmt: skip
@@ -104,6 +105,7 @@ def test_what_an_arm_took():
     assert row == {
         "method": "a", "budget": "10%", "select": "3.0 s", "train": "3 min", "evaluate": "5.0 s", "select FLOPs": "2.0e+12",
         "train FLOPs": "4.0e+12", "evaluate FLOPs": "1.0e+11", "pays after": "1,234",
+        "SDF": "0.100", "PIR": "0.900",
     }  # fmt: skip
     unknown = cost_row(arm("a", evaluate_seconds=None, evaluate_flops=None))
     assert unknown["evaluate"] == unknown["evaluate FLOPs"] == unknown["pays after"] == ""

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from curate.comparison.costs import break_even, efficiency, improvement, mapped_improvement, share
+from curate.costs import break_even, efficiency, improvement, mapped_improvement, share
 from curate.errors import InputError
 
 
