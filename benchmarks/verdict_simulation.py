@@ -234,7 +234,10 @@ def by_shape(found: dict[Cell, Any]) -> Iterator[str]:
     }
     for (kind, is_one), seeds in product(kinds.items(), (3, 5, 10)):
         lines = [line["curate"][0] for cell, line in found.items() if is_one(cell) and cell.seeds == seeds]
-        columns = [[five["below"] + five["above"] for five in lines], *([five[k] for five in lines] for k in ("below", "above"))]
+        columns = [
+            [five["below"] + five["above"] for five in lines],
+            *([five[k] for five in lines] for k in ("below", "above")),
+        ]
         shown = [f"{min(column):.1%} to {max(column):.1%}" for column in [*columns, [five["covered"] for five in lines]]]
         yield f"| {kind} | {seeds} | " + " | ".join(shown) + " |"
 

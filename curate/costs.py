@@ -47,7 +47,7 @@ def share(selected: float, pool: float) -> float | None:
 def improvement(
     selected: Sequence[float], full: Sequence[float], *, lower_is_better: bool | Sequence[bool] = False
 ) -> float | None:
-    """The survey's PIR, performance improvement ratio: the mean over tasks of selected / full, above 1 where selecting is better.
+    """The survey's PIR, performance improvement ratio: the mean over tasks of selected / full; above 1, selecting is better.
 
     selected, full     the results on each task, in the same order; `full` may also be random picks of the same size.
     lower_is_better    for all or for each: the ratio is then full / selected, so above 1 still means better.

@@ -25,7 +25,7 @@ where Welch's expansion no longer holds, for few seeds and at the small levels o
 degrees of freedom are too many just when V_S happens to be small: for S = 3 the error rate at a nominal 5% rises to 8%, at
 the levels of Holm to four times the nominal.) The p-value is the alpha at which the interval just touches 0.
 
-For independent normal parts and any ratio of the variances the error rate is at most 1.08 times the nominal level, from two
+For independent normal parts and any ratio of the variances the error rate is at most 1.09 times the nominal level, from two
 seeds on and at every level down to 0.05 / 12, and at a nominal 5% at least 1.6% for S = 2, 3.4% for S = 3, 4.2% for S = 4,
 4.5% for S = 5, 4.8% for S = 10, where there are many items (tests/comparison/test_statistics.py by quadrature;
 docs/statistics.md by simulation, with skewed and heavy-tailed items too).

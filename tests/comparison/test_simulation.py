@@ -1,4 +1,4 @@
-"""False answers and coverage by simulation, small; `benchmarks/verdict_simulation.py` is the whole of it (docs/statistics.md)."""
+"""False answers and coverage by simulation, small; the whole is `benchmarks/verdict_simulation.py` (docs/statistics.md)."""
 
 from collections import Counter
 from dataclasses import replace
