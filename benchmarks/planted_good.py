@@ -12,14 +12,15 @@ import numpy as np
 
 import curate
 from curate.method import Cost, Method
+from curate.preparation import generator
 from curate.selectors.top_k import top_k
-from curate.signals import RowScore
 from curate.training.config import TrainConfig
 from curate.truth import defects
+from scorers.random import Random
 
 
 class WithoutDefects(Method):
-    """Random rows among those that nothing was done to."""
+    """The rows that `random` picks with the same seed, spoiled ones passed over: the two differ in nothing else."""
 
     name: ClassVar[str] = "without defects"
     paper: ClassVar[str] = "known answer"
@@ -28,8 +29,8 @@ class WithoutDefects(Method):
     spoiled: ClassVar[frozenset[str]] = frozenset()
 
     def signal(self, data, seen, rng):  # type: ignore[no-untyped-def]
-        """Uniform numbers."""
-        return RowScore.of(rng.random(data.pool.size))
+        """The numbers of `random`."""
+        return Random().signal(data, seen, generator(data.seed, Random(), "signal"))
 
     def choose(self, signal, table, limit, rng):  # type: ignore[no-untyped-def]
         """The largest numbers, spoiled rows left out."""
