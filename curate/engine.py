@@ -23,6 +23,7 @@ from curate.lm.encodings import Encodings
 from curate.lm.models import ModelSpec, forward_flops, resolve_device
 from curate.lm.observables import FORWARD_VERSION, OBSERVABLES
 from curate.lm.views import RESPONSE, VIEW_VERSION, PairView, RowView, View, printed_once, start_token
+from curate.lm.weights import WEIGHT_VERSION
 from curate.method import Data, Method
 from curate.passes import record
 from curate.plan import Pass, Plan, base_model, embed_name, fit_name, merge, pass_name, resolved, vocabulary
@@ -74,6 +75,7 @@ class Engine(Pools):
             "encoding": self.encoding_spec(fit.model),
             "recipe": fit.recipe.identity(),
             "rows": fit.rows.fingerprint,
+            **({"weights": WEIGHT_VERSION} if self.weighted(fit.rows) else {}),
         }
 
     def observable_spec(self, step: Pass, name: str) -> dict[str, Any]:
@@ -280,7 +282,10 @@ class Engine(Pools):
         self._computed[fit.rows] = np.ones(fit.rows.size, dtype=bool)
 
     def train(self, model: ModelSpec, encodings: Encodings, recipe: Any, name: str) -> Any:
-        """Fine-tune a fresh copy of the model; a TrainResult. Its weights are the caller's to keep."""
+        """Fine-tune a fresh copy of the model; a TrainResult. Its weights are the caller's to keep.
+
+        A reply counts by the weight of its message.
+        """
         from curate.training.trainer import train
 
         network = self.load_for_training(model)
@@ -292,7 +297,8 @@ class Engine(Pools):
                 advance(now - done)
                 done = now
 
-            result = train(network, self.tokenizer(model), encodings, recipe, output=None, progress=step)
+            weights = encodings.token_weights()
+            result = train(network, self.tokenizer(model), encodings, recipe, weights=weights, output=None, progress=step)
             stage.computed_rows, stage.tokens, stage.flops = len(encodings), result.tokens, result.flops
         return result
 

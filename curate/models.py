@@ -17,6 +17,7 @@ from curate.lm.models import (
     resolve_device,
     resolve_dtype,
 )
+from curate.lm.weights import WEIGHT_VERSION
 from curate.store import Store
 
 if TYPE_CHECKING:
@@ -51,6 +52,10 @@ class Models:
             "tokenizer": self._hash(model.folder(), TOKENIZER_FILES),
             "max_length": self.length_limit(model),
         }
+
+    def weight_spec(self, model: ModelSpec) -> dict[str, Any]:
+        """What token weights depend on beside the token ids."""
+        return {"kind": "weights", "version": WEIGHT_VERSION, "encoding": self.encoding_spec(model)}
 
     def _hash(self, folder: Path, patterns: tuple[str, ...]) -> str:
         before = len(self._hashes)

@@ -12,6 +12,7 @@ import polars as pl
 from curate.engine import Engine
 from curate.evaluation.tasks import EVALUATE_VERSION, Task, check_finite, evaluate
 from curate.lm.models import ModelSpec, load_model, resolve_device
+from curate.lm.weights import WEIGHT_VERSION
 from curate.requests import Fit, Rows
 from curate.store import hash_ids
 from curate.training.config import TRAIN_VERSION, TrainConfig
@@ -80,7 +81,9 @@ class Bench:
         return int(self.engine.load_for_training(self.model).get_input_embeddings().weight.shape[1])
 
     def spec(self, arm: Arm) -> dict[str, Any]:
-        row_ids = self.engine.encodings(self.model, self.rows).row_ids
+        encodings = self.engine.encodings(self.model, self.rows)
+        row_ids = encodings.row_ids
+        weighted = any(row_ids[i] in encodings.weights for i in arm.positions)
         return {
             "kind": "arm",
             "version": [TRAIN_VERSION, EVALUATE_VERSION],
@@ -89,6 +92,7 @@ class Bench:
             "recipe": arm.recipe.identity() if arm.recipe else None,
             "rows": hash_ids(row_ids[i] for i in self.trained_on(arm)),
             "tasks": [[task.name, task.metric, rows.fingerprint, *_generation(task)] for task, rows in self.tasks],
+            **({"weights": WEIGHT_VERSION} if weighted else {}),  # of messages, in the loss
         }
 
     def run(self, arm: Arm) -> ArmResult:

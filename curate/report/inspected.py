@@ -37,6 +37,9 @@ def show_inspection(console: Console, found: Inspection) -> None:
         console.print(show_table("\nproblems", ("reason", "rows", "where"), lines, right=("rows",)))
     if s["reasoning"] and s["reasoning"]["dropped"]:
         console.print(Text("\n" + _reasoning(s), style="yellow"))
+    if s["rows_weighted"]:
+        said = f"weights: {counted(s['rows_weighted'])} with replies that count otherwise than once in the loss of trainings"
+        console.print(Text(f"\n{said}"))
     _show_sources(console, s["sources"], s["near_duplicates"] is not None, s["rows_written"] > s["rows_pool"])
     _show_duplicates(console, s)
     for number, example in enumerate(found.examples, 1):
@@ -110,7 +113,8 @@ def _panel(number: int, example: Example) -> Panel:
         shown = piece[:left]
         left -= len(shown)
         if shown:
-            text.append(f"{OPEN}{shown}{CLOSE}" if weight else shown, style="green" if weight else "dim")
+            times = "" if weight in (0, 1) else f" ×{weight:g}"
+            text.append(f"{OPEN}{shown}{CLOSE}{times}" if weight else shown, style="green" if weight else "dim")
     cut = sum(len(piece) for piece, _ in pieces) - SHOWN_CHARACTERS
     if cut > 0:
         text.append(f" ... and {counted(cut, 'character')}", style="italic")

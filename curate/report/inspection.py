@@ -69,6 +69,7 @@ def inspect_pool(pool: Pool, model: str | None, options: Mapping[str, Any], stor
         "near_duplicates": None if near is None else {"similarity": NEAR, "rows": int(near.sum())},
         "overlaps": report.refined.get("contaminated", {}).get("sets", []),
         "reasoning": _reasoning(usable, ChatFormat(engine.tokenizer(spec))),
+        "rows_weighted": len(encodings.weights),
         "truncated": int(encodings.truncated.sum()),
         "max_length": engine.length_limit(spec),
         "tokenizer": spec.label,
@@ -86,9 +87,13 @@ def inspect_pool(pool: Pool, model: str | None, options: Mapping[str, Any], stor
             for name, index in largest_first
         },
     }
-    tokenizer, weights = engine.tokenizer(spec), encodings.loss_mask
+    tokenizer, ids = engine.tokenizer(spec), usable.row_ids
+
+    def weights(i: int) -> np.ndarray:
+        return encodings.weights.get(ids[i], encodings.loss_mask[i].astype(np.float32))
+
     shown = [
-        Example(usable.row_ids[i], usable.sources[i], _pieces(tokenizer, encodings.input_ids[i], weights[i].astype(np.float32)))
+        Example(ids[i], usable.sources[i], _pieces(tokenizer, encodings.input_ids[i], weights(i)))
         for i in _examples([index for _, index in largest_first], lengths, examples)
     ]
     return Inspection(summary, shown)

@@ -96,6 +96,8 @@ def describe(spec: Mapping[str, Any] | None, names: Mapping[str, str]) -> str:
         case "encoding":
             tokenizer = str(spec.get("tokenizer", ""))
             return f"token ids by {names.get(tokenizer, f'tokenizer {tokenizer[:8]}')}, up to {spec.get('max_length')} tokens"
+        case "weights":
+            return f"token weights of {describe({**spec.get('encoding', {}), 'kind': 'encoding'}, names)}"
         case "observable":
             view = str(next(iter(spec.get("view") or ["conversation"])))
             return f"{spec.get('observable')}{_where(view)} by {who}, {spec.get('dtype')}"

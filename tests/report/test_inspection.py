@@ -109,3 +109,11 @@ def test_thoughts_that_a_template_drops_are_said(inspected, make_pool, tiny, thi
     assert "reasoning: the chat template of tiny drops that of 2 of 2 replies; it is neither read nor learned" in text
     summary, _, text = inspected(pool, model=thinking)
     assert summary["reasoning"] == {"rows": 1, "replies": 2, "dropped": 1} and "that of 1 of 2 replies" in text
+
+
+def test_weights_of_messages_are_shown(inspected, make_pool):
+    pool = make_pool([0], messages=lambda i: said("Who?", {"content": "Me.", "weight": 0.25}, "Sure?", "Yes."))
+    summary, [example], text = inspected(pool, examples=1)
+    assert summary["rows_weighted"] == 1 and [weight for _, weight in example.pieces if weight] == [0.25, 1]
+    assert "⟦Me.<|end|>⟧ ×0.25" in text and "⟦Yes.<|end|>⟧ │" in text and "weights: 1 row with replies" in text
+    assert inspected(make_pool([1]))[0]["rows_weighted"] == 0
