@@ -140,7 +140,8 @@ def _check_sources(pool: Pool, cap: int | Mapping[str, int] | None, repeat: Mapp
             if number < 1:
                 raise InputError(f"{option}: {number} rows of {source!r} must be at least 1")
             if source not in there and not (option == "cap" and source == EVERY_OTHER):
-                raise InputError(f"{option}: no row has the source {source!r}; there are: {listed(sorted(there)[:30])}")
+                known = listed(sorted(there)[:30]) if set(there) != {""} else "none, for no row has a source"
+                raise InputError(f"{option}: no row has the source {source!r}; there are: {known}")
 
 
 def _without(pool: Pool, positions: np.ndarray, refined: Mapping[str, Any], **causes: Any) -> Pool:

@@ -14,6 +14,7 @@ from curate.wording import account_of, counted
 
 SHOWN_SOURCES = 30
 SHOWN_CHARACTERS = 1500  # of an example
+DETAIL = 80  # characters of a problem's detail
 OPEN, CLOSE = "⟦", "⟧"  # around what is learned
 _BAR = 20
 
@@ -33,8 +34,11 @@ def show_inspection(console: Console, found: Inspection) -> None:
         cut = "1 row is" if s["truncated"] == 1 else f"{s['truncated']:,} rows are"
         console.print(Text(f"{cut} cut to {s['max_length']:,} tokens", style="yellow"))
     if s["problems"]:
-        lines = [[reason, f"{count:,}", _where(s["problems_at"][reason], count)] for reason, count in s["problems"].items()]
-        console.print(show_table("\nproblems", ("reason", "rows", "where"), lines, right=("rows",)))
+        at = s["problems_at"]
+        files = {place["file"] for places in at.values() for place in places}
+        short = len({Path(file).name for file in files}) == len(files)
+        problems = [(reason, f"{count:,}", _where(at[reason], count, short)) for reason, count in s["problems"].items()]
+        console.print(show_table("\nproblems", ("reason", "rows", "where"), problems, right=("rows",)))
     if s["reasoning"] and s["reasoning"]["dropped"]:
         console.print(Text("\n" + _reasoning(s), style="yellow"))
     if s["rows_weighted"]:
@@ -86,14 +90,19 @@ def _show_duplicates(console: Console, s: Mapping[str, Any]) -> None:
         console.print(show_table(title, columns, lines, right=columns[1:]))
 
 
-def _where(places: Sequence[str], count: int) -> str:
-    """Places as file:line, the file once where they share it: `pool.jsonl:4, 9, …`."""
+def _where(places: Sequence[Mapping[str, Any]], count: int, short: bool) -> Text:
+    """The files with their lines, and the detail of the first: `pool.jsonl:4, 9, …: 'bot' in message 2`.
+
+    short: files without their folders.
+    """
     lines: dict[str, list[str]] = {}
     for place in places:
-        file, _, line = place.rpartition(":")
-        lines.setdefault(file, []).append(line)
+        lines.setdefault(Path(place["file"]).name if short else place["file"], []).append(str(place["line"]))
     named = ", ".join(f"{file}:{', '.join(numbers)}" for file, numbers in lines.items())
-    return named if count <= len(places) else f"{named}, …"
+    more = ", …" if count > len(places) else ""
+    detail = places[0]["detail"]
+    said = "" if detail is None else f": {detail if len(detail) <= DETAIL else detail[: DETAIL - 1] + '…'}"
+    return Text(printable(" ".join(f"{named}{more}{said}".split())), overflow="fold")
 
 
 def _reasoning(s: Mapping[str, Any]) -> str:

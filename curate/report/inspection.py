@@ -113,18 +113,24 @@ def _examples(sources: list[list[int]], lengths: np.ndarray, count: int) -> list
     return [turn for turns in zip_longest(*chosen) for turn in turns if turn is not None][:count]
 
 
+def _phrase(reason: str) -> str:
+    """A reason of the reader's without its detail."""
+    return reason.split(": ", 1)[0]
+
+
 def _alike(reason: str) -> str:
     """A reason without what is of its row alone, which is long."""
-    return reason if len(reason) <= 80 else reason.split(": ", 1)[0]
+    return reason if len(reason) <= 80 else _phrase(reason)
 
 
-def _places(rejected: Sequence[Rejected], unusable: Sequence[Unusable]) -> dict[str, list[str]]:
-    """file:line of the rows with each reason, in the order in which they were read."""
-    found: dict[str, list[str]] = defaultdict(list)
-    for row in rejected:
-        found[row.reason.split(": ", 1)[0]].append(f"{row.file}:{row.line}")
-    for one in unusable:
-        found[_alike(one.reason)].append(f"{one.file}:{one.line}")
+def _places(rejected: Sequence[Rejected], unusable: Sequence[Unusable]) -> dict[str, list[dict[str, Any]]]:
+    """By reason the rows that have it, in the order in which they were read: file, line, and detail (None for none)."""
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for rows, short in ((rejected, _phrase), (unusable, _alike)):
+        for row in rows:
+            reason = short(row.reason)
+            detail = row.reason[len(reason) :].removeprefix(": ") or None
+            found[reason].append({"file": row.file, "line": row.line, "detail": detail})
     return found
 
 

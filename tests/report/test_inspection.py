@@ -29,7 +29,7 @@ def inspected(tiny, tmp_path):
 def said(*turns):
     roles = ("user", "assistant") * len(turns)
     return [
-        {"role": role, "content": turn} if isinstance(turn, str) else {"role": role, **turn}
+        {"role": role, "content": turn} if isinstance(turn, str) else {"role": role} | turn
         for role, turn in zip(roles, turns, strict=False)
     ]
 
@@ -66,17 +66,37 @@ def test_problems_name_their_lines(inspected, make_pool, tmp_path):
     path.write_text("\n".join([*lines, *["{bad"] * 4]) + "\n")
     summary, _, text = inspected(path, width=200)
     assert summary["problems"] == {"not JSON": 6, "no assistant message": 1}
-    assert summary["problems_at"] == {
-        "not JSON": [f"{path}:{line}" for line in (4, 5, 16)],
-        "no assistant message": [f"{path}:6"],
-    }
-    assert f"not JSON 6 {path}:4, 5, 16, …" in text and f"no assistant message 1 {path}:6" in text
+    places = {reason: [(at["file"], at["line"]) for at in found] for reason, found in summary["problems_at"].items()}
+    assert places == {"not JSON": [(str(path), line) for line in (4, 5, 16)], "no assistant message": [(str(path), 6)]}
+    assert "not JSON 6 pool.jsonl:4, 5, 16, …: unexpected character" in text and "no assistant message 1 pool.jsonl:6" in text
+
+
+def test_places_are_whole_in_a_narrow_log_and_name_the_folder_where_names_recur(inspected, make_pool, tmp_path):
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        make_pool([1], f"{folder}/a-rather-long-name-of-a-file-of-conversations.jsonl")
+    paths = sorted(tmp_path.glob("*/*.jsonl"))
+    for path in paths:
+        path.write_text(path.read_text() + "{bad\n")
+    _, _, text = inspected(tmp_path, width=60)
+    squeezed = text.replace(" ", "")
+    assert all(f"{path}:2" in squeezed for path in paths)
 
 
 def test_problems_of_a_model_name_their_lines_too(inspected, make_pool):
     path = make_pool(range(4), messages=lambda i: said("word " * 300 if i == 2 else "Who?", f"Me {i}."))
     summary, _, _ = inspected(path)
-    assert summary["problems_at"] == {"the reply is cut off entirely at 256 tokens": [f"{path}:3"]}
+    at = {"file": str(path), "line": 3, "detail": None}
+    assert summary["problems_at"] == {"the reply is cut off entirely at 256 tokens": [at]}
+
+
+def test_the_detail_of_the_first_row_is_said(inspected, make_pool):
+    path = make_pool(
+        range(6), messages=lambda i: said("Who?", {"role": f"alien{i}", "content": "[red]x"} if i in (2, 4) else "Me.")
+    )
+    summary, _, text = inspected(path)
+    assert [at["detail"] for at in summary["problems_at"]["unknown role"]] == ["'alien2' in message 2", "'alien4' in message 2"]
+    assert "unknown role 2 pool.jsonl:3, 5: 'alien2' in message 2" in text
 
 
 @pytest.fixture
