@@ -4,7 +4,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from curate.errors import InputError
-from curate.training.checkpoints import model_checkpoints
+from curate.training.folders import model_checkpoints
 from curate.training.config import TrainConfig
 from curate.training.trainer import train
 
