@@ -44,6 +44,11 @@ def add_adapters(model: Any, config: TrainConfig, batches: Sequence[Batch]) -> P
     Raises InputError for modules that are not there, a rank that the weights have not, and too few tokens to look at.
     """
     targets, variant = config.target_modules, config.lora_variant
+    more: dict[str, Any] = {}  # given at once, since peft warns of what it fills in itself
+    if variant == "corda":
+        more = {"corda_config": CordaConfig(corda_method="ipm")}
+    if variant == "eva":
+        more = {"eva_config": EvaConfig()}
     adapters = LoraConfig(
         r=config.lora_r,
         lora_alpha=config.lora_alpha,  # type: ignore[arg-type]
@@ -53,6 +58,7 @@ def add_adapters(model: Any, config: TrainConfig, batches: Sequence[Batch]) -> P
         init_lora_weights=variant if variant in ("pissa", "olora", "eva", "corda") else True,
         target_modules=targets if isinstance(targets, str) else list(targets),
         task_type="CAUSAL_LM",
+        **more,
     )
     if config.quantization == "4bit":
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
@@ -61,7 +67,7 @@ def add_adapters(model: Any, config: TrainConfig, batches: Sequence[Batch]) -> P
     if variant == "eva":
         widths = [_shape(module)[1] for module in _targeted(model, adapters).values()]
         _check_rank(config, min(widths) // 2)  # peft's incremental SVD takes twice as many directions as it is asked for
-        adapters.eva_config = EvaConfig(rho=min(2.0, min(widths) / 2 / config.lora_r))
+        more["eva_config"].rho = min(2.0, min(widths) / 2 / config.lora_r)
     if variant == "corda":
         _look_for_corda(model, adapters, batches)
     try:
@@ -110,7 +116,6 @@ def _look_for_corda(model: Any, adapters: LoraConfig, batches: Sequence[Batch]) 
             for ids, real in zip(batch["input_ids"], batch["attention_mask"].bool(), strict=True):
                 _read(model, ids[real][None], None)
 
-    adapters.corda_config = CordaConfig(corda_method="ipm")
     named = copy(adapters)
     named.target_modules = set(_targeted(model, adapters))  # it does not know what all-linear stands for
     preprocess_corda(model, named, run_model=run)
@@ -130,6 +135,7 @@ def _look_for_eva(adapted: PeftModel, adapters: LoraConfig, batches: Sequence[Ba
             raise InputError("lora_variant: eva's directions do not settle on these rows; lower lora_r or raise batch_tokens")
         _read(model, batch["input_ids"], batch["attention_mask"])
 
+    enough = [{name: batch[name] for name in ("input_ids", "attention_mask", "labels")} for batch in enough]
     initialize_lora_eva_weights(
         adapted, enough, forward_fn=forward, gather_distributed_inputs=False, show_progress_bar=False
     )  # every process looks at the same batches
