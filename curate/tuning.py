@@ -32,6 +32,7 @@ def train(
 ) -> dict[str, Any]:
     """Fine-tune a model on every row of a pool and write it to `out` as a folder that transformers loads.
 
+    The recipe's checkpoints are kept in `out` too.
     Returns tokens, loss_tokens, epochs, steps, seconds, flops, rows (trained on, repeats counted), first_loss and last_loss
     (nats per token), and the account of the pool: rows_in and what it is the sum of.
     Raises InputError for a pool, model or recipe at fault.
@@ -43,7 +44,7 @@ def train(
         whole = as_pool(pool)
         usable, rows, failed = engine.add("pool", whole, spec)
         encodings = engine.encodings(spec, rows).take(usable.repeated())
-        result = engine.train(spec, encodings, config, f"train {spec.label} on {len(encodings):,} rows")
+        result = engine.train(spec, encodings, config, f"train {spec.label} on {len(encodings):,} rows", folder)
         save_model(result, folder / "model", engine.tokenizer(spec))
         account = {
             **result.account(),

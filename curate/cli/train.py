@@ -19,11 +19,15 @@ def train(
     epochs: Annotated[float | None, Option(help="passes over the rows (default 1)")] = None,
     steps: Annotated[int | None, Option(help="optimizer steps, instead of epochs")] = None,
     tokens: Annotated[int | None, Option(help="processed tokens, instead of epochs")] = None,
+    save_checkpoints: Annotated[
+        int | None, Option(min=0, help="models to keep on the way, at even distances, the last at the end")
+    ] = None,
+    save_optimizer: Annotated[bool, Option("--save-optimizer", help="keep adapters and optimizer state with each of them")] = False,
     seed: Seed = 0,
 ) -> None:  # fmt: skip
     """Fine-tune a model on a pool or a selection; the output is a folder that transformers loads."""
     output.check(*pool.files, models.model, engine.store)
-    recipe = training.recipe(epochs=epochs, steps=steps, tokens=tokens, seed=seed)
+    recipe = training.recipe(epochs=epochs, steps=steps, tokens=tokens, seed=seed, save_checkpoints=save_checkpoints, save_optimizer=save_optimizer)
     account = engine.run(
         "train",
         pool=pool.read(engine, models.model, seed=seed),
