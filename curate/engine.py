@@ -274,15 +274,17 @@ class Engine(Pools):
         self.store.make("fits", self.fit_spec(fit), build)
         self._computed[fit.rows] = np.ones(fit.rows.size, dtype=bool)
 
-    def train(self, model: ModelSpec, encodings: Encodings, recipe: TrainConfig, name: str, output: Path | None = None) -> Any:
+    def train(
+        self, model: ModelSpec, encodings: Encodings, recipe: TrainConfig, name: str, output: Path | None = None, *, resume: bool = False
+    ) -> Any:
         """Fine-tune a fresh copy of the model; a TrainResult. Its weights are the caller's to keep.
 
-        output: the folder for the recipe's checkpoints; without one there are none, and the weights are the same. There is
-        nothing to resume from: what is trained here is kept whole or not at all.
+        output  the folder for the recipe's checkpoints; without one there are none, and the weights are the same.
+        resume  go on from the last state in `output`, and leave states there by `recipe.checkpoint_steps`; else none are left.
         """
         from curate.training.trainer import train
 
-        recipe = recipe.model_copy(update={"checkpoint_steps": None} | ({} if output else {"save_checkpoints": 0}))
+        recipe = recipe.model_copy(update=({} if resume else {"checkpoint_steps": None}) | ({} if output else {"save_checkpoints": 0}))
         network = self.load_for_training(model, recipe)
         done, steps = 0, expected_steps(recipe, encodings.lengths)
         with self.stage("train", name) as stage, progress.task(name, steps, "steps") as advance:
@@ -292,7 +294,7 @@ class Engine(Pools):
                 advance(now - done)
                 done = now
 
-            result = train(network, self.tokenizer(model), encodings, recipe, output=output, progress=step)
+            result = train(network, self.tokenizer(model), encodings, recipe, output=output, resume=resume, progress=step)
             stage.computed_rows, stage.tokens, stage.flops = len(encodings), result.tokens, result.flops
         return result
 

@@ -177,7 +177,8 @@ def resolve_device(device: str = "auto") -> str:
             raise InputError(f"device {device!r} cannot be used here: {str(error).splitlines()[0]}") from None
         return device
     if torch.cuda.is_available():
-        return "cuda"
+        process = os.environ.get("LOCAL_RANK")  # torchrun gives each process of a machine a GPU of its own
+        return "cuda" if process is None else f"cuda:{process}"
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 

@@ -8,12 +8,15 @@ Safetensors and JSON only; each folder appears whole or not at all.
 """
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
 
 from curate.errors import InputError
 from curate.files import is_temporary
+
+STATE_VERSION = 2  # raise it when the files of a state are laid out in another way
 
 
 def model_checkpoints(output: Path) -> dict[int, Path]:
@@ -25,7 +28,7 @@ def prepare_output(output: Path | None, *, needed: bool, resume: bool, fingerpri
     """Check `output` before a run; the state to resume from, None for a run from the beginning.
 
     Raises InputError when a folder is needed and not given, when a fresh run would mix with an earlier one's
-    checkpoints, or when the state to resume from belongs to other rows or settings.
+    checkpoints, or when the state to resume from belongs to other rows, settings or another model.
     """
     if output is None:
         if needed or resume:
@@ -36,7 +39,7 @@ def prepare_output(output: Path | None, *, needed: bool, resume: bool, fingerpri
         raise InputError(f"{output} holds the checkpoints of an earlier run; resume it, or name another folder")
     step, state = max(states.items(), default=(0, None))
     if state is not None and json.loads((state / "state.json").read_text())["fingerprint"] != fingerprint:
-        raise InputError(f"{state} was left by a run on other rows or with other settings; name another folder")
+        raise InputError(f"{state} was left by a run on other rows, with other settings or of another model; name another folder")
     for unfinished in (path for place in (output, output / "states") for path in place.glob(".*") if is_temporary(path)):
         shutil.rmtree(unfinished, ignore_errors=True)  # a killed process could not
     for later in (folder for at, folder in models.items() if at > step):
@@ -51,3 +54,8 @@ def steps_in(folder: Path, prefix: str) -> dict[int, Path]:
         if match := re.fullmatch(rf"{prefix}(\d+)", path.name):
             found[int(match[1])] = path
     return dict(sorted(found.items()))
+
+
+def first_process() -> bool:
+    """Whether this process is the one of a run under torchrun that writes and speaks; alone it is."""
+    return os.environ.get("RANK", "0") == "0"

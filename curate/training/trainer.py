@@ -29,7 +29,7 @@ from curate.training.adapters import CALIBRATION_BATCHES, add_adapters
 from curate.training.batches import micro_batches, plan_batches
 from curate.training.checkpoints import merged, read_state, write_model, write_state
 from curate.training.config import TRAIN_VERSION, TrainConfig, learning_rate_factor, steps_to_save, training_flops
-from curate.training.folders import prepare_output
+from curate.training.folders import STATE_VERSION, prepare_output
 from curate.training.losses import IGNORED, head_sees, token_losses, without_adapters
 from curate.training.masking import mask_token, masked_share, masked_thought
 from curate.training.quiet import private_randomness, quiet
@@ -118,7 +118,7 @@ def train(
     token_weights = _token_weights(encodings, weights)
     batches = plan_batches(encodings.lengths, config, np.random.default_rng(config.seed))
     folder = None if output is None else Path(output)
-    run = _Run(config, tokenizer, folder, len(batches), _fingerprint(config, encodings, token_weights), progress)
+    run = _Run(config, tokenizer, folder, len(batches), _fingerprint(model, config, encodings, token_weights), progress)
     state = run.prepare(resume)
 
     with quiet(), private_randomness(config.seed), tempfile.TemporaryDirectory() as scratch:
@@ -457,9 +457,11 @@ class _Run:
 # ---- what identifies a run, and what it costs
 
 
-def _fingerprint(config: TrainConfig, encodings: Encodings, weights: list[np.ndarray]) -> str:
-    digest = hashlib.sha256(f"{TRAIN_VERSION}".encode())
+def _fingerprint(model: Any, config: TrainConfig, encodings: Encodings, weights: list[np.ndarray]) -> str:
+    digest = hashlib.sha256(f"{TRAIN_VERSION}.{STATE_VERSION}".encode())
     digest.update(json.dumps(config.identity(), sort_keys=True).encode())
+    for name, weight in model.named_parameters():  # a few numbers of each tell two models apart
+        digest.update(f"{name} {tuple(weight.shape)}".encode() + weight.detach().flatten()[:8].float().cpu().numpy().tobytes())
     for ids, weight in zip(encodings.input_ids, weights, strict=True):
         digest.update(len(ids).to_bytes(8, "little") + np.asarray(ids, np.int32).tobytes() + weight.tobytes())
     return digest.hexdigest()[:32]

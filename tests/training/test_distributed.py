@@ -56,3 +56,26 @@ def test_what_is_kept_is_written_once_and_the_same(runs):
         for name, moments in alone.items():
             torch.testing.assert_close(together[name]["exp_avg"], moments["exp_avg"], atol=1e-5, rtol=0)
             assert moments["step"] == together[name]["step"] == step
+
+
+def test_the_command_line_under_torchrun(make_pool, tiny, tmp_path):
+    """One account, one folder, and the model that one process makes."""
+    pool = make_pool(range(20))
+    options = ["--model", str(tiny), "--steps", "3", "--batch-tokens", "128", "--lr", "0.01", "--lora-r", "2", "--save-checkpoints", "1"]
+    options += ["--loss", "asft", "--anchor", "0.2", "--lora-variant", "rslora", "--masked-thought", "0.1", "--save-optimizer"]
+
+    def run(name, *launcher):
+        words = ["curate.cli", "train", str(pool), *options, "--out", str(tmp_path / name), "--json"]
+        done = subprocess.run([sys.executable, *launcher, "-m", *words], capture_output=True, text=True, timeout=200)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    alone = run("alone")
+    together = run("together", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    assert together["last_loss"] == pytest.approx(alone["last_loss"], abs=1e-5) and together["tokens"] == alone["tokens"]
+    for file in ("model.safetensors", "checkpoint-3/training/adapter_model.safetensors"):
+        one, two = load_file(tmp_path / "alone" / file), load_file(tmp_path / "together" / file)
+        assert one.keys() == two.keys()
+        for name in one:
+            torch.testing.assert_close(two[name], one[name], atol=1e-5, rtol=0, msg=name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["alone", "pool.jsonl", "together"]
