@@ -275,7 +275,14 @@ class Engine(Pools):
         self._computed[fit.rows] = np.ones(fit.rows.size, dtype=bool)
 
     def train(
-        self, model: ModelSpec, encodings: Encodings, recipe: TrainConfig, name: str, output: Path | None = None, *, resume: bool = False
+        self,
+        model: ModelSpec,
+        encodings: Encodings,
+        recipe: TrainConfig,
+        name: str,
+        output: Path | None = None,
+        *,
+        resume: bool = False,
     ) -> Any:
         """Fine-tune a fresh copy of the model; a TrainResult. Its weights are the caller's to keep.
 
@@ -284,7 +291,9 @@ class Engine(Pools):
         """
         from curate.training.trainer import train
 
-        recipe = recipe.model_copy(update=({} if resume else {"checkpoint_steps": None}) | ({} if output else {"save_checkpoints": 0}))
+        recipe = recipe.model_copy(
+            update=({} if resume else {"checkpoint_steps": None}) | ({} if output else {"save_checkpoints": 0})
+        )
         network = self.load_for_training(model, recipe)
         done, steps = 0, expected_steps(recipe, encodings.lengths)
         with self.stage("train", name) as stage, progress.task(name, steps, "steps") as advance:

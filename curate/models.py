@@ -92,9 +92,10 @@ class Models:
             self._loaded = key, load_model(folder, device=device, dtype=self.pass_dtype, trust_remote_code=trust_remote_code)
         return self._loaded[1]
 
-    def load_for_training(self, model: ModelSpec, recipe: TrainConfig = TrainConfig()) -> "PreTrainedModel":
+    def load_for_training(self, model: ModelSpec, recipe: TrainConfig | None = None) -> "PreTrainedModel":
         """A fresh copy in float32, or in 4 bits where the recipe says so, the caller's to change."""
         self.unload()
+        recipe = recipe or TrainConfig()
         quantized = recipe.quantization != "none"
         return load_model(
             model.folder(),

@@ -503,7 +503,9 @@ def test_a_fit_keeps_its_checkpoints(store, small_pool, tiny, monkeypatch):
     with torch.no_grad():
         outputs = [AutoModelForCausalLM.from_pretrained(path)(ids).logits for path in (*found.checkpoints, found.folder)]
     assert torch.equal(outputs[2], outputs[3]) and not torch.equal(outputs[0], outputs[2])
-    names = {name for name, weight in read_adapted(AutoModelForCausalLM.from_pretrained(tiny), found.checkpoints[0]).named_parameters()}
+    names = {
+        name for name, weight in read_adapted(AutoModelForCausalLM.from_pretrained(tiny), found.checkpoints[0]).named_parameters()
+    }
     moments = read_optimizer(found.checkpoints[0])
     assert moments and set(moments) <= names
     assert {float(of["step"]) for of in moments.values()} == {steps[0]}

@@ -22,7 +22,7 @@ def train(
     save_checkpoints: Annotated[
         int | None, Option(min=0, help="models to keep on the way, at even distances, the last at the end")
     ] = None,
-    save_optimizer: Annotated[bool, Option("--save-optimizer", help="keep adapters and optimizer state with each of them")] = False,
+    save_optimizer: Annotated[bool, Option("--save-optimizer", help="keep adapters and optimizer state with each")] = False,
     checkpoint_steps: Annotated[
         int | None, Option(min=1, help="steps between two states; stopped, the same command goes on from the last")
     ] = None,

@@ -105,7 +105,9 @@ def _shape(module: Any) -> tuple[int, int]:
 
 def _check_rank(config: TrainConfig, largest: int) -> None:
     if config.lora_r > largest:
-        raise InputError(f"lora_r: {config.lora_variant} finds at most {largest} directions in these weights, not {config.lora_r}")
+        raise InputError(
+            f"lora_r: {config.lora_variant} finds at most {largest} directions in these weights, not {config.lora_r}"
+        )
 
 
 def _look_for_corda(model: Any, adapters: LoraConfig, batches: Sequence[Batch]) -> None:

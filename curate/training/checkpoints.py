@@ -66,7 +66,9 @@ def write_state(
 ) -> None:
     """Write the state after `step` steps and drop the earlier ones."""
     with atomic_folder(output / "states" / f"step-{step}") as folder:
-        save_file(_contiguous({name: weight.detach() for name, weight in _learned(model).items()}), folder / "weights.safetensors")
+        save_file(
+            _contiguous({name: weight.detach() for name, weight in _learned(model).items()}), folder / "weights.safetensors"
+        )
         save_file({"losses": torch.tensor(losses, dtype=torch.float64)}, folder / "losses.safetensors")
         _write_optimizer(folder, model, optimizer)
         (folder / "state.json").write_text(json.dumps({"step": step, "fingerprint": fingerprint}))

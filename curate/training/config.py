@@ -77,7 +77,11 @@ class TrainConfig(BaseModel):
         if self.quantization != "none" and self.adapter == "none":
             raise ValueError("quantization: 4bit weights cannot be trained; it needs adapter lora")
         if self.quantization != "none" and self.changes_base:
-            raise ValueError(f"quantization: {self.lora_variant} takes its adapters out of the weights, which 4bit would round off")
+            raise ValueError(
+                f"quantization: {self.lora_variant} takes its adapters out of the weights, which 4bit would round off"
+            )
+        if self.save_optimizer and not self.save_checkpoints:
+            raise ValueError("save_optimizer: it is kept beside checkpoints; set save_checkpoints too")
         if self.save_optimizer and self.adapter == "lora" and self.lora_variant == "corda":
             raise ValueError("save_optimizer: corda's adapters cannot be put on the model again without the rows they came from")
         return self
@@ -136,7 +140,8 @@ def training_flops(
 
     A weight takes 2 operations per token forward and 2 to carry the gradient to its input, and a trainable one 2 more
     for its own gradient; gradient checkpointing does the forward again (2), and so does an anchor (the loss asft), in the
-    model of the start. So full fine-tuning costs the usual 6 N T and LoRA about 4 N T. Attention's own products and padding are left out. Source: arXiv 2001.08361, 2.1.
+    model of the start. So full fine-tuning costs the usual 6 N T and LoRA about 4 N T. Attention's own
+    products, padding and what eva and corda look at are left out. Source: arXiv 2001.08361, 2.1.
     """
     again = 2 * (trainable + frozen) * (gradient_checkpointing + anchored)
     return float((6 * trainable + 4 * frozen + again) * tokens)

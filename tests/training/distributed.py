@@ -5,7 +5,6 @@ import os
 import sys
 from pathlib import Path
 
-import curate  # noqa: F401  before torch
 import numpy as np
 import torch
 from safetensors.torch import save_file

@@ -3,7 +3,6 @@
 import sys
 from pathlib import Path
 
-import curate  # noqa: F401  before torch
 import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM

@@ -4,8 +4,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from curate.errors import InputError
-from curate.training.folders import model_checkpoints
 from curate.training.config import TrainConfig
+from curate.training.folders import model_checkpoints
 from curate.training.trainer import train
 
 

@@ -1,6 +1,7 @@
 """Two processes train as one does; what they leave is written once."""
 
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +11,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import curate
 from curate.training.checkpoints import read_optimizer
+from curate.training.config import TrainConfig
 
 SCRIPT = Path(__file__).with_name("distributed.py")
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 CASES = ["full", "lora", "accumulated", "crumbs", "asft", "asft lora", "eva", "kept"]
 
 
@@ -20,14 +24,10 @@ CASES = ["full", "lora", "accumulated", "crumbs", "asft", "asft lora", "eva", "k
 def runs(tmp_path_factory):
     """The folders of one process and of two."""
     one, two = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    started = [
-        subprocess.Popen([*command, str(SCRIPT), str(folder)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        for command, folder in ([[sys.executable], one], [torchrun, two])
-    ]
-    for process in started:
-        said, _ = process.communicate(timeout=240)
-        assert process.returncode == 0, said
+    pair = subprocess.Popen([*TORCHRUN, str(SCRIPT), str(two)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    runpy.run_path(str(SCRIPT))["main"](one)
+    said, _ = pair.communicate(timeout=240)
+    assert pair.returncode == 0, said
     return one, two
 
 
@@ -61,21 +61,20 @@ def test_what_is_kept_is_written_once_and_the_same(runs):
 def test_the_command_line_under_torchrun(make_pool, tiny, tmp_path):
     """One account, one folder, and the model that one process makes."""
     pool = make_pool(range(20))
-    options = ["--model", str(tiny), "--steps", "3", "--batch-tokens", "128", "--lr", "0.01", "--lora-r", "2", "--save-checkpoints", "1"]
-    options += ["--loss", "asft", "--anchor", "0.2", "--lora-variant", "rslora", "--masked-thought", "0.1", "--save-optimizer"]
-
-    def run(name, *launcher):
-        words = ["curate.cli", "train", str(pool), *options, "--out", str(tmp_path / name), "--json"]
-        done = subprocess.run([sys.executable, *launcher, "-m", *words], capture_output=True, text=True, timeout=200)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-    alone = run("alone")
-    together = run("together", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    given = {"steps": 3, "batch_tokens": 128, "lora_r": 2, "save_checkpoints": 1, "loss": "asft", "anchor": 0.2}
+    given |= {"lora_variant": "rslora", "masked_thought": 0.1, "learning_rate": 0.01}
+    options = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    words = ["-m", "curate.cli", "train", str(pool), "--model", str(tiny), *options, "--save-optimizer", "--json"]
+    pair = subprocess.Popen([*TORCHRUN, *words, "--out", str(tmp_path / "two")], stdout=subprocess.PIPE, text=True)
+    recipe = TrainConfig(**given, save_optimizer=True)
+    alone = curate.train(pool, out=tmp_path / "one", model=tiny, recipe=recipe)
+    said, _ = pair.communicate(timeout=240)
+    assert pair.returncode == 0
+    together = json.loads(said)
     assert together["last_loss"] == pytest.approx(alone["last_loss"], abs=1e-5) and together["tokens"] == alone["tokens"]
     for file in ("model.safetensors", "checkpoint-3/training/adapter_model.safetensors"):
-        one, two = load_file(tmp_path / "alone" / file), load_file(tmp_path / "together" / file)
+        one, two = load_file(tmp_path / "one" / file), load_file(tmp_path / "two" / file)
         assert one.keys() == two.keys()
         for name in one:
             torch.testing.assert_close(two[name], one[name], atol=1e-5, rtol=0, msg=name)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["alone", "pool.jsonl", "together"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "pool.jsonl", "two"]

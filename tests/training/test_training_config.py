@@ -65,7 +65,8 @@ def test_the_identity_is_what_differs_from_the_defaults():
     [
         ({"quantization": "4bit", "adapter": "none"}, "needs adapter lora"),
         ({"quantization": "4bit", "lora_variant": "pissa"}, "pissa takes its adapters out of the weights"),
-        ({"save_optimizer": True, "lora_variant": "corda"}, "save_optimizer"),
+        ({"save_optimizer": True}, "set save_checkpoints too"),
+        ({"save_optimizer": True, "save_checkpoints": 1, "lora_variant": "corda"}, "corda's adapters"),
     ],
 )
 def test_what_does_not_go_together(settings, says):
