@@ -33,7 +33,8 @@ from curate.requests import Embed, Fit, FittedModel, Pairs, Request, SentenceEnc
 from curate.signals import RowScore, RowTokens, RowVector, as_vectors
 from curate.stages import Stage
 from curate.store import RowArtifact
-from curate.training.config import expected_steps
+from curate.training.config import TrainConfig, expected_steps
+from curate.training.folders import model_checkpoints
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -274,21 +275,36 @@ class Engine(Pools):
         def build(folder: Any) -> None:
             from curate.training.trainer import save_model
 
-            result = self.train(fit.model, self.encodings(fit.model, fit.rows), fit.recipe, fit_name(fit))
+            encodings, output = self.encodings(fit.model, fit.rows), folder if fit.recipe.save_checkpoints else None
+            result = self.train(fit.model, encodings, fit.recipe, fit_name(fit), output)
             save_model(result.model, folder / "model", self.tokenizer(fit.model))
             _keep(folder, self._pools[fit.rows].row_ids, result.account())
 
         self.store.make("fits", self.fit_spec(fit), build)
         self._computed[fit.rows] = np.ones(fit.rows.size, dtype=bool)
 
-    def train(self, model: ModelSpec, encodings: Encodings, recipe: Any, name: str) -> Any:
+    def train(
+        self,
+        model: ModelSpec,
+        encodings: Encodings,
+        recipe: TrainConfig,
+        name: str,
+        output: Path | None = None,
+        *,
+        resume: bool = False,
+    ) -> Any:
         """Fine-tune a fresh copy of the model; a TrainResult. Its weights are the caller's to keep.
 
         A reply counts by the weight of its message.
+        output  the folder for the recipe's checkpoints; without one there are none, and the weights are the same.
+        resume  go on from the last state in `output`, and leave states there by `recipe.checkpoint_steps`; else none are left.
         """
         from curate.training.trainer import train
 
-        network = self.load_for_training(model)
+        recipe = recipe.model_copy(
+            update=({} if resume else {"checkpoint_steps": None}) | ({} if output else {"save_checkpoints": 0})
+        )
+        network = self.load_for_training(model, recipe)
         done, steps = 0, expected_steps(recipe, encodings.lengths)
         with self.stage("train", name) as stage, progress.task(name, steps, "steps") as advance:
 
@@ -297,15 +313,15 @@ class Engine(Pools):
                 advance(now - done)
                 done = now
 
-            weights = encodings.token_weights()
-            result = train(network, self.tokenizer(model), encodings, recipe, weights=weights, output=None, progress=step)
+            weights, tokenizer = encodings.token_weights(), self.tokenizer(model)
+            result = train(network, tokenizer, encodings, recipe, weights=weights, output=output, resume=resume, progress=step)
             stage.computed_rows, stage.tokens, stage.flops = len(encodings), result.tokens, result.flops
         return result
 
     def fitted(self, fit: Fit) -> FittedModel:
         """The artifact that serves a fit. Raises CurateError when it was not made yet."""
         folder, note = self.serving(fit)
-        return FittedModel(folder / "model", folder.name, _account(folder), note)
+        return FittedModel(folder / "model", folder.name, _account(folder), note, tuple(model_checkpoints(folder).values()))
 
     def serving(self, fit: Fit | Vocabulary) -> tuple[Path, str | None]:
         """The folder of what serves a fit, and a note where it was made on other rows. CurateError when there is none."""

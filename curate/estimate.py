@@ -27,6 +27,10 @@ from curate.training.config import TrainConfig, expected_tokens, training_flops
 CALIBRATION_BATCHES = 3  # of forward passes
 EMBEDDED_ROWS = 256  # at most, that are embedded to time it
 CALIBRATION_STEPS = (2, 10)  # of trainings: those that warm up, and all
+# What makes a training one to be timed: so many steps, and nothing left behind.
+SHORT: dict[str, Any] = {
+    "epochs": None, "tokens": None, "save_checkpoints": 0, "checkpoint_steps": None, "report_to": "none"
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -86,16 +90,15 @@ class Calibration:
         key = model, rows, recipe.model_copy(update={"epochs": None, "steps": None, "tokens": None, "seed": 0})
         if key not in self._trainings:
             warm, steps = CALIBRATION_STEPS
-            encodings, network = self.engine.encodings(model, rows), self.engine.load_for_training(model)
+            encodings, network = self.engine.encodings(model, rows), self.engine.load_for_training(model, recipe)
             # Of a few batches it may seem better to cut them finer than all of them will be cut.
             parts = accumulation(encodings.lengths, recipe, network.device.type)
-            few = recipe.model_copy(
-                update={"epochs": None, "tokens": None, "steps": steps, "save_checkpoints": 0, "gradient_accumulation": parts}
-            )
-            train(network, None, encodings, few.model_copy(update={"steps": 1}))  # imports, buffers
+            few = recipe.model_copy(update=SHORT | {"steps": steps, "gradient_accumulation": parts})
+            tokenizer = self.engine.tokenizer(model)
+            train(network, tokenizer, encodings, few.model_copy(update={"steps": 1}))  # imports, buffers
             began, marks = time.perf_counter(), []  # when each step was done
-            network = self.engine.load_for_training(model)
-            result = train(network, None, encodings, few, progress=lambda done, total: marks.append(time.perf_counter()))
+            network = self.engine.load_for_training(model, recipe)
+            result = train(network, tokenizer, encodings, few, progress=lambda done, total: marks.append(time.perf_counter()))
             per_token = float(np.median(np.diff(marks[warm - 1 :]))) * steps / result.tokens
             setup = max(0.0, marks[-1] - began - per_token * result.tokens)
             self._trainings[key] = Speed(setup, per_token, peak_memory(self.engine))
@@ -168,10 +171,9 @@ def training(name: str, model: ModelSpec, rows: Rows, recipe: TrainConfig, calib
 def full_flops(model: ModelSpec, recipe: TrainConfig, tokens: int) -> float:
     """Of a training on so many tokens. What an adapter adds is left out."""
     size = parameter_count(model.folder())
-    again = recipe.gradient_checkpointing
-    if recipe.adapter == "none":
-        return training_flops(size, 0, tokens, gradient_checkpointing=again)
-    return training_flops(0, size, tokens, gradient_checkpointing=again)
+    trainable, frozen = (size, 0) if recipe.adapter == "none" else (0, size)
+    again, anchored = recipe.gradient_checkpointing, recipe.loss == "asft"
+    return training_flops(trainable, frozen, tokens, gradient_checkpointing=again, anchored=anchored)
 
 
 @dataclass(frozen=True)

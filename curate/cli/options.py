@@ -137,8 +137,23 @@ class TrainingOptions:
 
     panel: ClassVar = "Training"
     adapter: Annotated[str | None, Option("--adapter", help="of trainings: lora, or none to train every weight")] = None
+    lora_r: Annotated[int | None, Option("--lora-r", min=1, help="rank of the adapters")] = None
+    lora_alpha: Annotated[float | None, Option("--lora-alpha", help="scale of the adapters")] = None
+    lora_variant: Annotated[
+        str | None, Option("--lora-variant", help="lora, rslora, dora, or begun by pissa, olora, eva or corda")
+    ] = None
+    quantization: Annotated[str | None, Option("--quantization", help="of the weights below adapters: 4bit is QLoRA")] = None
+    loss: Annotated[str | None, Option("--loss", help="of a token: nll, dft, or asft")] = None
+    anchor: Annotated[float | None, Option("--anchor", help="of asft: weight of the divergence from the start")] = None
+    masked_thought: Annotated[
+        float | None, Option("--masked-thought", metavar="SHARE", help="of the replies' tokens that the model may not read")
+    ] = None
     learning_rate: Annotated[float | None, Option("--learning-rate", "--lr", help="of trainings, at its peak")] = None
     batch_tokens: Annotated[int | None, Option("--batch-tokens", min=1, help="of trainings: tokens in a batch")] = None
+    bf16: Annotated[bool, Option("--bf16", help="train in mixed precision, bfloat16")] = False
+    gradient_checkpointing: Annotated[
+        bool, Option("--gradient-checkpointing", help="train in less memory, computing activations twice")
+    ] = False
 
     def recipe(self, **more: Any) -> Any:
         """The settings of a training: those given here and by the verb, the defaults for the rest."""
@@ -147,6 +162,8 @@ class TrainingOptions:
         from curate.training.config import TrainConfig
 
         given = {**asdict(self), **more}
+        if given.pop("bf16"):
+            given["dtype"] = "bfloat16"
         try:
             return TrainConfig(**{key: value for key, value in given.items() if value is not None})
         except ValidationError as error:

@@ -111,7 +111,7 @@ def test_compare_from_end_to_end(run, tmp_path, monkeypatch, tiny):
 
     # The same again trains nothing and comes to the same numbers.
     trained, train = [], curate.Engine.train
-    monkeypatch.setattr(curate.Engine, "train", lambda self, *a: trained.append(a[-1]) or train(self, *a))
+    monkeypatch.setattr(curate.Engine, "train", lambda self, *a, **k: trained.append(a[3]) or train(self, *a, **k))
     code, out, _ = run("--json", out="again")
     assert code == 0 and json.loads(out) == verdict and trained == []
     # A comparison of fewer methods, whose arms are a part of these, may have another leader; and people can read it.
