@@ -78,6 +78,9 @@ def add_adapters(model: Any, config: TrainConfig, batches: Sequence[Batch]) -> P
         raise InputError(f"target_modules: {str(error).splitlines()[0]}") from error
     if variant == "eva":
         _look_for_eva(adapted, adapters, batches)
+    for weight in adapted.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.float()  # where eva gave a layer another rank, peft made them like the layer
     for module in adapted.modules():
         if hasattr(module, "eigens"):  # corda's, which are in the adapters now
             del module.eigens

@@ -22,6 +22,7 @@ import torch
 from peft import PeftModel
 from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.integrations import get_reporting_integration_callbacks
 
 from curate.errors import CurateError, InputError
 from curate.lm.encodings import Encodings
@@ -134,14 +135,9 @@ def train(
             parts = _cut(encodings.lengths, batches, config, model.device.type, arguments.world_size)
             arguments.max_steps = run.steps - run.done
             arguments.gradient_accumulation_steps = len(parts[0]) // arguments.world_size
-            _Trainer(
-                run,
-                start,
-                model=model,
-                args=arguments,
-                train_dataset=_MicroBatches(encodings, token_weights, parts[run.done :], padding, run.hide),
-                optimizers=(optimizer, _scheduler(optimizer, run)),
-            ).train()
+            data = _MicroBatches(encodings, token_weights, parts[run.done :], padding, run.hide)
+            optimizers = optimizer, _scheduler(optimizer, run)
+            _Trainer(run, start, model=model, args=arguments, train_dataset=data, optimizers=optimizers).train()
         seconds = time.perf_counter() - started
         if config.gradient_checkpointing:
             model.gradient_checkpointing_disable()
@@ -302,6 +298,11 @@ def _scheduler(optimizer: torch.optim.Optimizer, run: "_Run") -> torch.optim.lr_
 
 
 def _arguments(config: TrainConfig, device: str, folder: str) -> TrainingArguments:
+    try:
+        for tracker in get_reporting_integration_callbacks([config.report_to] if config.report_to != "none" else []):
+            tracker()
+    except (RuntimeError, ValueError) as error:  # it is not installed, or there is none of that name
+        raise InputError(f"report_to: {error}") from None
     arguments = TrainingArguments(
         output_dir=folder,
         per_device_train_batch_size=1,  # an item of the dataset is a whole micro-batch

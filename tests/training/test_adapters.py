@@ -85,6 +85,13 @@ def test_what_is_saved_is_what_was_trained(make_model, make_encodings, tmp_path,
     torch.testing.assert_close(logits(result.merged()), trained, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_adapters_are_in_float32_on_weights_in_half_precision(make_model, make_encodings, variant):
+    model = add_adapters(make_model().bfloat16(), small(variant, dtype="bfloat16"), [batch(make_encodings(20, **ROWS))])
+    assert {weight.dtype for weight in model.parameters() if weight.requires_grad} == {torch.float32}
+    assert {weight.dtype for weight in model.parameters() if not weight.requires_grad} == {torch.bfloat16}
+
+
 def test_pissa_begins_with_the_principal_part_of_each_weight(make_model):
     model, plain = add_adapters(make_model(), small("pissa"), []), make_model()
     layer = model.base_model.model.model.layers[0].self_attn.q_proj
