@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from curate.evaluation.metrics import find_metric
 from curate.files import output_folder
 from curate.manifests import write_left_out
 from curate.pool import Pool
@@ -101,9 +102,8 @@ def tables(arms: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[st
     titled = []
     for (task, metric), members in found.items():
         sign = 1 if lower_is_better(metric) else -1
-        unit = "nats per reply token, lower is better" if lower_is_better(metric) else "share, higher is better"
         members.sort(key=lambda arm: (last.get(arm["method"], 0), arm["rows"], sign * arm["mean"]))
-        titled.append((f"{metric.replace('_', ' ')} on {task} ({unit})", members))
+        titled.append((f"{metric.replace('_', ' ')} on {task} ({find_metric(metric).wording})", members))
     return titled
 
 
@@ -161,4 +161,4 @@ def _metric(arm: Mapping[str, Any]) -> str:
 
 
 def lower_is_better(metric: str) -> bool:
-    return metric == "response_loss"
+    return find_metric(metric).lower_is_better

@@ -9,7 +9,9 @@ from rich.panel import Panel
 from rich.text import Text
 
 from curate.comparison.verdict import COLUMNS, NUMBERS, Verdict, table_row, tables
-from curate.report.table import show_table
+from curate.evaluation.metrics import find_metric
+from curate.measurement import Evaluation
+from curate.report.table import printable, show_table
 from curate.wording import counted
 
 ANSWER_STYLE = {"better": "bold green", "worse": "red", "equivalent": "cyan", "undecided": "yellow"}
@@ -31,6 +33,28 @@ def show_verdict(verdict: Verdict) -> RenderableType:
             rows.append([cells[name] for name in columns])
         found.append(show_table(title, columns, rows, right=NUMBERS))
     return Group(*found, Text(""), *(Text(f"· {remark}", style="dim") for remark in verdict.remarks))
+
+
+def show_evaluation(found: Evaluation) -> RenderableType:
+    """A table for each task, the mean over sources first, and what was left out."""
+    tables_: list[RenderableType] = []
+    for [task], lines in found.frame.group_by("task", maintain_order=True):
+        rows = []
+        for line in lines.iter_rows(named=True):
+            sources = lines.height - 1
+            name = "all items" if sources == 1 else f"mean over {sources} sources"
+            low, high = line["ci_low"], line["ci_high"]
+            between = "" if low is None else f"{low:.4g} to {high:.4g}"
+            rows.append([name if line["source"] is None else line["source"], f"{line['value']:.4g}", between, f"{line['items']:,}"])
+        shown = rows[:1] if lines.height == 2 else rows  # one source is all there is
+        title = f"{find_metric(lines['metric'][0]).title} on {task} ({lines['unit'][0]})"
+        tables_.append(show_table(title, ["source", "value", "95% interval", "items"], shown, right=["value", "items"]))
+    for task, left_out in found.unusable.items():
+        if left_out:
+            first = left_out[0]
+            said = f"{counted(len(left_out))} of {task} left out; {first.file} line {first.line}: {first.reason}"
+            tables_.append(Text(printable(f"· {said}"), style="dim"))
+    return Group(*tables_)
 
 
 def show_selection(summary: Mapping[str, Any], out: str | None) -> RenderableType:
