@@ -129,8 +129,12 @@ def test_rows_that_cannot_be_measured_have_a_reason(engine, make_pool, tiny, tmp
     assert any("has no last_number answer" in reason for reason in left_out["reason"])
     [far, none] = sorted(found.unusable["sums"], key=lambda row: row.line)
     assert (far.line, none.line) == (1, 2) and "256" in far.reason
-    only = make_pool([1], name="only.jsonl", messages=lambda i: [{"role": "user", "content": "?"}, {"role": "assistant", "content": "-"}])
-    with pytest.raises(InputError, match="no row of the evaluation set sums can be measured by exact_match: row [0-9a-f]+ has no last_number"):
+    only = make_pool(
+        [1], name="only.jsonl", messages=lambda i: [{"role": "user", "content": "?"}, {"role": "assistant", "content": "-"}]
+    )
+    with pytest.raises(
+        InputError, match="no row of the evaluation set sums can be measured by exact_match: row [0-9a-f]+ has no last_number"
+    ):
         curate.evaluate({"sums:exact_match:last_number": only}, model=tiny, engine=engine)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -36,7 +36,7 @@ class MultipleChoice(Metric):
     bounded: bool = True
     per_byte: bool = False
 
-    settings = ("letters",)
+    settings: ClassVar[tuple[str, ...]] = ("letters",)
 
     def columns(self, task: "Task") -> list[Any] | None:
         names = [task.pool.column_for("choices"), *(task.pool.column_for(name) for name in ANSWERS)]

@@ -1,10 +1,10 @@
 """How a task is written on one line: NAME[:METRIC[:KEY=VALUE...]], and behind it =FILE.
 
-    dev                                        the loss of the replies
-    sums:exact_match:extractor=gsm8k           the settings are those of a Task; a value may repeat for `stop`
-    sums:exact_match:gsm8k                     an extractor may stand alone
-    code:exact_match:extractor=regex:pattern='answer: (.*)'     in quotes a value may hold : and =
-    arc:lm_eval:measure=acc_norm               of a task file of lm-eval
+dev                                        the loss of the replies
+sums:exact_match:extractor=gsm8k           the settings are those of a Task; a value may repeat for `stop`
+sums:exact_match:gsm8k                     an extractor may stand alone
+code:exact_match:extractor=regex:pattern='answer: (.*)'     in quotes a value may hold : and =
+arc:lm_eval:measure=acc_norm               of a task file of lm-eval
 """
 
 from collections.abc import Callable
@@ -57,7 +57,8 @@ def parse_head(text: str) -> Head:
 
 
 def _parse(text: str) -> tuple[Head, str | None]:
-    parts, at, file = [], 0, None
+    parts: list[str] = []
+    at, file = 0, None
     while file is None and at <= len(text):
         word, at = _word(text, at)
         end = text[at : at + 1]

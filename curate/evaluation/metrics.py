@@ -91,7 +91,7 @@ def metric(
     """
 
     def declared(function: Callable[[str, dict[str, Any]], float]) -> FunctionMetric:
-        known = name or getattr(function, "__name__", "")
+        known = str(name or getattr(function, "__name__", ""))
         if not known.isidentifier():
             raise InputError("a metric needs a name: that of its function, or metric(name=...)")
         bounded = unit in ("share", "0 to 1")

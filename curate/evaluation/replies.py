@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -54,8 +54,8 @@ def references(task: "Task") -> list[list[str]] | None:
 class ReplyMetric(Metric):
     """A metric that lets the model reply. See `questions` for what it is asked."""
 
-    settings = ("extractor", "pattern", "max_new_tokens", "stop")
-    stored = ("extractor", "max_new_tokens")
+    settings: ClassVar[tuple[str, ...]] = ("extractor", "pattern", "max_new_tokens", "stop")
+    stored: ClassVar[tuple[str, ...]] = ("extractor", "max_new_tokens")
 
     def questions(self, task: "Task", positions: Sequence[int]) -> list[Question | str]:
         """What each row asks, or why it asks nothing."""
@@ -157,8 +157,8 @@ class FunctionMetric(ReplyMetric):
 
     function: Callable[[str, dict[str, Any]], float] = field(kw_only=True, repr=False)
 
-    settings = ("max_new_tokens", "stop")
-    stored = ("max_new_tokens",)
+    settings: ClassVar[tuple[str, ...]] = ("max_new_tokens", "stop")
+    stored: ClassVar[tuple[str, ...]] = ("max_new_tokens",)
 
     def __call__(self, prediction: str, row: Mapping[str, Any]) -> float:
         return self.function(prediction, dict(row))

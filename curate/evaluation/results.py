@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -39,7 +41,7 @@ class EvalResult:
     def items(self) -> pl.DataFrame:
         """A frame with the columns of `ITEMS`, a row for each value."""
         said: Sequence[str | None] = self.predictions or [None] * len(self.row_ids)
-        columns = [[self.task] * len(self.row_ids), list(self.row_ids), list(self.sources), np.asarray(self.values),
+        columns: list[Any] = [[self.task] * len(self.row_ids), list(self.row_ids), list(self.sources), np.asarray(self.values),
                    np.asarray(self.weights), list(said)]  # fmt: skip
         return pl.DataFrame(
             {name: pl.Series(column, dtype=dtype) for (name, dtype), column in zip(ITEMS.items(), columns, strict=True)}
@@ -55,8 +57,8 @@ def check_finite(result: EvalResult, model: str, remedy: str) -> EvalResult:
     return result
 
 
-def read_items(path: object) -> pl.DataFrame:
+def read_items(path: Path) -> pl.DataFrame:
     """Items as they were written; columns that an older version did not have are null."""
-    frame = pl.read_parquet(path)  # type: ignore[arg-type]
+    frame = pl.read_parquet(path)
     missing = [pl.lit(None, dtype=dtype).alias(name) for name, dtype in ITEMS.items() if name not in frame.columns]
     return frame.with_columns(missing).select(list(ITEMS))

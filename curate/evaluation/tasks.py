@@ -53,8 +53,8 @@ class Task:
             object.__setattr__(self, "metric", declare(self.metric).name)
         elif not isinstance(self.metric, str):
             raise InputError(
-                f"task {self.name}: a metric of your own is declared with @metric(version=1) above its function "
-                "(from curate.evaluation.metrics import metric), so that the store can tell its results from others"
+                f"task {self.name}: a metric of your own is declared with @curate.metric(version=1) above its "
+                "function, so that the store can tell its results from others"
             )
         try:
             how = self.how
@@ -93,9 +93,7 @@ class Task:
         return cls(name, read_pool(path), metric, **settings)
 
     @classmethod
-    def lm_eval(
-        cls, path: Any, *, name: str | None = None, measure: str | None = None, chat_template: bool = False
-    ) -> "Task":
+    def lm_eval(cls, path: Any, *, name: str | None = None, measure: str | None = None, chat_template: bool = False) -> "Task":
         """A task file of lm-eval, run by lm-eval itself; see `harness.py`.
 
         measure: which of the file's metrics; the first by default. chat_template: put the prompts into the model's.

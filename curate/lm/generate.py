@@ -152,7 +152,7 @@ def generate_ids(
 
 
 def _batches(lengths: np.ndarray, room: np.ndarray, most: int, batch_tokens: int) -> list[np.ndarray]:
-    """Prompts of like length together; one that the context leaves less room is alone, so that its reply is the one it has alone."""
+    """Prompts of like length together; one that the context leaves less room is by itself, so that no batch changes its reply."""
     free = np.flatnonzero(room == most)
     return [free[part] for part in batches_by_length(lengths[free] + most, batch_tokens)] + [
         np.array([at]) for at in np.flatnonzero(room < most)

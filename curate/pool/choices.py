@@ -38,17 +38,15 @@ def read_choices(record: Mapping[str, Any], column: str = CHOICES, answers: Sequ
 
 def choice_texts(value: object) -> tuple[list[str], list[str]] | None:
     """(texts, labels) of choices; the labels are empty where there are none. None for what is no list of texts."""
+    found: Any = value
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):  # as a CSV has them
         try:
-            value = orjson.loads(value)
+            found = orjson.loads(value)
         except orjson.JSONDecodeError:
             return None
-    labels: object = []
-    if isinstance(value, dict):
-        value, labels = value.get("text"), value.get("label") or []
-    if not _are_texts(value) or not _are_texts(labels):
-        return None
-    return list(value), list(labels)  # type: ignore[call-overload]
+    texts: Any
+    texts, labels = (found.get("text"), found.get("label") or []) if isinstance(found, dict) else (found, [])
+    return (texts, labels) if _are_texts(texts) and _are_texts(labels) else None
 
 
 def _are_texts(value: object) -> bool:

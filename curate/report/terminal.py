@@ -37,24 +37,26 @@ def show_verdict(verdict: Verdict) -> RenderableType:
 
 def show_evaluation(found: Evaluation) -> RenderableType:
     """A table for each task, the mean over sources first, and what was left out."""
-    tables_: list[RenderableType] = []
+    shown: list[RenderableType] = []
     for [task], lines in found.frame.group_by("task", maintain_order=True):
-        rows = []
-        for line in lines.iter_rows(named=True):
-            sources = lines.height - 1
-            name = "all items" if sources == 1 else f"mean over {sources} sources"
-            low, high = line["ci_low"], line["ci_high"]
-            between = "" if low is None else f"{low:.4g} to {high:.4g}"
-            rows.append([name if line["source"] is None else line["source"], f"{line['value']:.4g}", between, f"{line['items']:,}"])
-        shown = rows[:1] if lines.height == 2 else rows  # one source is all there is
+        one = lines.height == 2  # a source that is all there is
+        rows = [_evaluated(line, "all rows" if one else "mean over sources") for line in lines.iter_rows(named=True)]
         title = f"{find_metric(lines['metric'][0]).title} on {task} ({lines['unit'][0]})"
-        tables_.append(show_table(title, ["source", "value", "95% interval", "items"], shown, right=["value", "items"]))
+        shown.append(Text(printable(title), style="bold"))  # a table would break its title at its own width
+        columns = ["source", "value", "95% interval", "items"]
+        shown.append(show_table("", columns, rows[:1] if one else rows, right=["value", "items"]))
     for task, left_out in found.unusable.items():
         if left_out:
             first = left_out[0]
             said = f"{counted(len(left_out))} of {task} left out; {first.file} line {first.line}: {first.reason}"
-            tables_.append(Text(printable(f"· {said}"), style="dim"))
-    return Group(*tables_)
+            shown.append(Text(printable(f"· {said}"), style="dim"))
+    return Group(*shown)
+
+
+def _evaluated(line: Mapping[str, Any], whole: str) -> list[str]:
+    source = whole if line["source"] is None else line["source"] or "(no source)"
+    between = "" if line["ci_low"] is None else f"{line['ci_low']:.4g} to {line['ci_high']:.4g}"
+    return [source, f"{line['value']:.4g}", between, f"{line['items']:,}"]
 
 
 def show_selection(summary: Mapping[str, Any], out: str | None) -> RenderableType:

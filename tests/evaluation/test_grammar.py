@@ -13,7 +13,11 @@ from curate.evaluation.grammar import Head, parse_eval, parse_head
         ("dev=a=b:c.jsonl", Head("dev"), "a=b:c.jsonl"),
         ("sums:exact_match=x.jsonl", Head("sums", "exact_match"), "x.jsonl"),
         ("sums:exact_match:gsm8k=x.jsonl", Head("sums", "exact_match", {"extractor": "gsm8k"}), "x.jsonl"),
-        ("s:exact_match:extractor=gsm8k:max_new_tokens=5=x", Head("s", "exact_match", {"extractor": "gsm8k", "max_new_tokens": 5}), "x"),
+        (
+            "s:exact_match:extractor=gsm8k:max_new_tokens=5=x",
+            Head("s", "exact_match", {"extractor": "gsm8k", "max_new_tokens": 5}),
+            "x",
+        ),
         ("s:f1:stop='a:b=c':stop=\\n=x", Head("s", "f1", {"stop": ("a:b=c", "\n")}), "x"),
         (r"s:f1:extractor=regex:pattern='is: (\d+)'=x", Head("s", "f1", {"extractor": "regex", "pattern": r"is: (\d+)"}), "x"),
         ("'a:b=c':f1=x", Head("a:b=c", "f1"), "x"),

@@ -81,7 +81,7 @@ def own(lm_eval, path, model, monkeypatch):
 
 def test_values_are_lm_evals_own(lm_eval, write, model, base4m, tmp_path, monkeypatch):
     path = write()
-    whole = own(lm_eval, path, model, monkeypatch)
+    whole, found = own(lm_eval, path, model, monkeypatch), {}
     for name in ("acc", "acc_norm"):
         task = Task.lm_eval(path, measure=name)
         result = measured(task, model, base4m, tmp_path)
@@ -91,7 +91,8 @@ def test_values_are_lm_evals_own(lm_eval, write, model, base4m, tmp_path, monkey
         assert result.values.mean() == whole["results"]["local_sums"][f"{name},none"]
         again = measured(task, model, base4m, tmp_path)
         assert (again.values == result.values).all() and again.predictions == result.predictions
-    assert 0 < result.values.sum() or 0 < again.values.sum()  # all wrong would tell little
+        found[name] = result.values.tolist()
+    assert found["acc"] != found["acc_norm"]  # else the test would not tell the two apart
     assert task.name == "local_sums" and task.metric == "lm_eval_local_sums_acc_norm" and not task.how.lower_is_better
 
 
@@ -116,8 +117,11 @@ def test_a_task_that_lets_the_model_write(lm_eval, write, model, base4m, tmp_pat
         generation_kwargs={"until": ["\n"], "max_gen_toks": 4, "do_sample": False},
         metric_list=[{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}],
     )  # fmt: skip
-    result = measured(Task.lm_eval(path, name="sums"), model, base4m, tmp_path)
-    assert result.task == "sums" and set(result.values) <= {0.0, 1.0} and all(isinstance(said, str) for said in result.predictions)
+    task = Task.lm_eval(path, name="sums")
+    result = measured(task, model, base4m, tmp_path)
+    assert result.task == "sums" and all(result.predictions)
+    right = [task.pool.messages(i)[-1]["content"] for i in range(4)]
+    assert result.values.tolist() == [float(said == reply) for said, reply in zip(result.predictions, right, strict=True)]
 
 
 def test_other_data_is_another_task_in_the_store(lm_eval, write, tmp_path):

@@ -28,7 +28,9 @@ def test_units_and_directions():
 
 
 def test_the_figure_of_a_perplexity():
-    assert find_metric("perplexity").figure(2.0) == pytest.approx(exp(2)) and find_metric("perplexity").figure(1e6) == float("inf")
+    assert find_metric("perplexity").figure(2.0) == pytest.approx(exp(2)) and find_metric("perplexity").figure(1e6) == float(
+        "inf"
+    )
     assert find_metric("response_loss").figure(2.0) == 2.0
 
 

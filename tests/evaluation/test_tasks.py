@@ -147,7 +147,7 @@ def test_tasks_that_cannot_be(pool):
         ("f1", {"max_new_tokens": 0}, "max_new_tokens must be at least 1"),
         ("f1", {"stop": "x"}, "stop must be a tuple"),
         ("f1", {"extractor": "regex"}, "needs a pattern"),
-        (lambda prediction, row: 1.0, {}, "declared with @metric"),
+        (lambda prediction, row: 1.0, {}, "declared with @curate.metric"),
     ):
         with pytest.raises(InputError, match=said):
             Task("t", pool, metric, **settings)
