@@ -153,7 +153,6 @@ def interval(
         return mean, None, None
     if not bounded:
         return mean, found.ci_low, found.ci_high
-    mean = min(1.0, max(0.0, mean))
     n = mean * (1 - mean) / found.se**2 if found.se > 0 and 0 < mean < 1 else 1 / float(by_item @ by_item)
     t = float(stats.t.ppf((1 + confidence) / 2, found.df)) if isfinite(found.df) else float(stats.norm.ppf((1 + confidence) / 2))
     middle, half = (mean + t**2 / (2 * n)) / (1 + t**2 / n), t / (1 + t**2 / n) * sqrt(mean * (1 - mean) / n + (t / (2 * n)) ** 2)

@@ -115,20 +115,23 @@ def test_a_perplexity_is_the_exponential_of_the_loss(engine, make_pool, tiny):
 
 def test_rows_that_cannot_be_measured_have_a_reason(engine, make_pool, tiny, tmp_path):
     turns = {
-        0: ("word " * 250, "4"),  # fits with its reply cut off, but leaves no room for another
+        0: ("word " * 300, "4"),
         1: ("2+2?", "four"),
         2: ("2+3?", "5"),
         3: ("2+4?", "6"),
+        4: ("2+5?", "7", "word " * 300, "8"),  # the first reply can be read, the last cannot be asked for
     }
-    pool = make_pool(range(4), messages=lambda i: [{"role": r, "content": c} for r, c in zip(("user", "assistant"), turns[i])])
+    roles = ("user", "assistant") * 2
+    pool = make_pool(range(5), messages=lambda i: [{"role": r, "content": c} for r, c in zip(roles, turns[i])])
     task = Task("sums", as_pool(pool), "exact_match", extractor="last_number", max_new_tokens=3)
     found = curate.evaluate([task], model=tiny, engine=engine)
-    assert one(found)["items"] == 2 and len(found.items) == 4
+    assert one(found)["items"] == 2 and len(found.items) == 5
     left_out = found.items.filter(pl.col("reason").is_not_null())
-    assert left_out["value"].null_count() == 2 and found.items["value"].null_count() == 2
+    assert left_out["value"].null_count() == 3 and found.items["value"].null_count() == 3
     assert any("has no last_number answer" in reason for reason in left_out["reason"])
-    [far, none] = sorted(found.unusable["sums"], key=lambda row: row.line)
-    assert (far.line, none.line) == (1, 2) and "256" in far.reason
+    far, none, later = sorted(found.unusable["sums"], key=lambda row: row.line)
+    assert (far.line, none.line, later.line) == (1, 2, 5) and far.reason == "the reply is cut off entirely at 256 tokens"
+    assert later.reason.startswith("has a prompt of ") and "which leaves no room for a reply in 256" in later.reason
     only = make_pool(
         [1], name="only.jsonl", messages=lambda i: [{"role": "user", "content": "?"}, {"role": "assistant", "content": "-"}]
     )
@@ -162,9 +165,27 @@ def test_a_metric_of_the_users_own(engine, make_pool, tiny):
     def broken(prediction, row):
         return row["absent"]
 
-    for function, said in ((share, "gave 3 for row .* not between 0 and 1"), (broken, "failed on row .* KeyError: 'absent'")):
+    @metric(version=1, unit="words")
+    def nothing(prediction, row):
+        return float("nan")
+
+    unsaid = (nothing, "gave nan for row .* not a finite number")
+    for function, said in (unsaid, (share, "gave 3 for row .* not between 0 and 1"), (broken, "failed on row .* KeyError: 'absent'")):
         with pytest.raises(CurateError, match=said):
             curate.evaluate([Task("x", as_pool(pool), function, max_new_tokens=2)], model=tiny, engine=engine)
+
+
+def test_tasks_by_name_by_file_and_by_line(make_pool, tmp_path):
+    """A head in a mapping is what it is on the command line."""
+    from curate.preparation import as_tasks
+
+    path = make_pool(range(3))
+    [by_line] = as_tasks({"sums:exact_match:gsm8k:stop=x": path})
+    by_file = Task.from_file("sums", path, "exact_match", extractor="gsm8k", stop=("x",))
+    assert by_line.identity("f") == by_file.identity("f") and len(by_line.pool) == len(by_file.pool) == 3
+    assert as_tasks([by_line, by_file]) == [by_line, by_file]
+    with pytest.raises(InputError, match="two evaluation sets have the same name"):
+        curate.evaluate([by_line, by_file])
 
 
 def test_what_is_written(engine, make_pool, tiny, tmp_path):

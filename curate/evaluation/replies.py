@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from math import isfinite
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -176,6 +177,7 @@ class FunctionMetric(ReplyMetric):
         except Exception as error:  # a user's function may raise anything
             said = f"failed on row {more['row_id']} of {task.name}: {type(error).__name__}: {error}"
             raise CurateError(f"the metric {self.name} {said}") from error
-        if self.bounded and not 0 <= value <= 1:
-            raise CurateError(f"the metric {self.name} gave {value:g} for row {more['row_id']}, which is not between 0 and 1")
+        if not isfinite(value) or (self.bounded and not 0 <= value <= 1):
+            wanted = "between 0 and 1" if self.bounded else "a finite number"
+            raise CurateError(f"the metric {self.name} gave {value:g} for row {more['row_id']}, which is not {wanted}")
         return value

@@ -109,6 +109,19 @@ def test_the_likeliest_choice(pool, model, exact, held):
     assert results["multiple_choice"].values[same] == 1
 
 
+def test_bytes_are_not_characters(monkeypatch):
+    """Eight bytes at -8 are likelier per byte than five at -5.5; by characters, four of them, they are not."""
+    from curate.evaluation import choices as module
+    from curate.pool.choices import Choices
+
+    likelihoods = [np.array([-8.0, -5.5])], [Choices(["ääää", "bbbbb"], 0)], 1
+    monkeypatch.setattr(module, "log_likelihoods", lambda run: likelihoods)
+    run = Run(None, None, Task("t", None, "multiple_choice_per_byte"), [0], None)
+    assert run.task.how.measure(run).predictions == ["ääää"]
+    run = Run(None, None, Task("t", None, "multiple_choice"), [0], None)
+    assert run.task.how.measure(run).predictions == ["bbbbb"]
+
+
 def test_letters(pool, model, exact, held):
     task = Task("mc", pool, "multiple_choice", letters=True)
     result = evaluate(*model, task, held(task)[1])
