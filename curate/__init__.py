@@ -21,13 +21,16 @@ if TYPE_CHECKING:
     from curate.comparison import Verdict, compare
     from curate.engine import Engine
     from curate.errors import CurateError, InputError
+    from curate.evaluation.metrics import metric
+    from curate.evaluation.tasks import Task
+    from curate.measurement import Evaluation, evaluate
     from curate.observation import Observed, observe
     from curate.pool import Pool, read_pool, refine
     from curate.recipe import run_recipe
     from curate.scoring import Scores, score
     from curate.selection import Selection, select
     from curate.store import Store
-    from curate.tuning import evaluate, train
+    from curate.tuning import train
     from curate.vectors import Embedded, embed
 
 # Names are loaded when they are first used: `import curate` and the command line start without torch.
@@ -38,8 +41,10 @@ _HOME = {
     "CurateError": "curate.errors",
     "InputError": "curate.errors",
     "Embedded": "curate.vectors",
+    "Evaluation": "curate.measurement",
     "embed": "curate.vectors",
     "Observed": "curate.observation",
+    "metric": "curate.evaluation.metrics",
     "observe": "curate.observation",
     "Pool": "curate.pool",
     "read_pool": "curate.pool",
@@ -49,13 +54,15 @@ _HOME = {
     "score": "curate.scoring",
     "select": "curate.selection",
     "Store": "curate.store",
-    "evaluate": "curate.tuning",
+    "Task": "curate.evaluation.tasks",
+    "evaluate": "curate.measurement",
     "run_recipe": "curate.recipe",
     "train": "curate.tuning",
 }
 __all__ = [
-    "CurateError", "Embedded", "Engine", "InputError", "Observed", "Pool", "Scores", "Selection", "Store", "Verdict",
-    "compare", "embed", "evaluate", "observe", "read_pool", "refine", "run_recipe", "score", "select", "train",
+    "CurateError", "Embedded", "Engine", "Evaluation", "InputError", "Observed", "Pool", "Scores", "Selection", "Store", "Task",
+    "Verdict", "compare", "embed", "evaluate", "metric", "observe", "read_pool", "refine", "run_recipe", "score", "select",
+    "train",
 ]  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,8 @@ from curate.budget import Budget
 from curate.embedding import make_embedder
 from curate.embedding.sentence import encoder_folder
 from curate.engine import Engine
+from curate.errors import InputError
+from curate.evaluation.grammar import parse_head
 from curate.evaluation.tasks import Task
 from curate.lm.models import ModelSpec
 from curate.method import Data, Method
@@ -92,12 +94,40 @@ def as_embedder(embedder: str | Embedder, model: ModelSpec, rows: "Rows | None" 
 
 
 def as_tasks(evals: Mapping[str, PoolLike] | PoolLike | Sequence[Task]) -> list[Task]:
-    """Evaluation tasks from conversations by name, or from one unnamed set."""
+    """Evaluation tasks from conversations by name, or from one unnamed set.
+
+    A name may say how they are measured: `sums:exact_match:extractor=gsm8k` (`curate.evaluation.grammar`).
+    """
     if isinstance(evals, Mapping):
-        return [Task(name, as_pool(rows)) for name, rows in evals.items()]
+        return [parse_head(name).task(rows, as_pool) for name, rows in evals.items()]
     if isinstance(evals, Sequence) and not isinstance(evals, str) and evals and all(isinstance(e, Task) for e in evals):
         return list(evals)  # type: ignore[arg-type]
     return [Task("eval", as_pool(evals))]  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A task on the rows that a model can be measured on, their handle, and row id -> why another cannot."""
+
+    task: Task
+    rows: "Rows"
+    failed: Mapping[str, str]
+
+
+def hold_out(engine: Engine, task: Task, model: ModelSpec) -> HeldOut:
+    """Tokenise a task for a model, and leave out the rows that cannot be measured. Raises InputError when none is left."""
+    role = f"eval {task.name}"
+    usable, rows, failed = engine.add(role, task.pool, model)
+    task = replace(task, pool=usable)
+    more = task.unusable(engine.tokenizer(model), engine.length_limit(model))
+    if more:
+        kept = [row_id for row_id in usable.row_ids if row_id not in more]
+        if not kept:
+            row_id, reason = next(iter(more.items()))
+            raise InputError(f"no row of the evaluation set {task.name} can be measured by {task.metric}: row {row_id} {reason}")
+        usable, rows, _ = engine.add(role, usable.subset(kept), model)
+        task = replace(task, pool=usable)
+    return HeldOut(task, rows, {**failed, **more})
 
 
 def prepare(

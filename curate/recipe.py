@@ -12,6 +12,7 @@ from curate.comparison import compare
 from curate.comparison.design import SECOND_RATE
 from curate.engine import Engine
 from curate.errors import InputError, first_fault
+from curate.evaluation.grammar import parse_head
 from curate.files import output_folder
 from curate.pool import Pool, refine
 from curate.preparation import as_model, as_pool
@@ -63,6 +64,8 @@ class CompareStage(BaseModel):
             Budget.parse(budget, strict=True)
         for method in self.methods:
             make_method(method)
+        for name in self.evals:
+            parse_head(name)
         return self
 
 

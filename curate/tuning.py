@@ -1,22 +1,14 @@
-"""Fine-tune a model on a pool, and evaluate a model: the library's functions behind `curate train` and `curate evaluate`."""
+"""Fine-tune a model on a pool: the library's function behind `curate train`."""
 
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import polars as pl
-
-from curate.comparison.statistics import weights_by_source
 from curate.engine import Engine
-from curate.evaluation.tasks import EvalResult, Task, check_finite
-from curate.evaluation.tasks import evaluate as evaluate_task
 from curate.files import check_output, output_folder
-from curate.lm.models import ModelSpec, load_model, resolve_device
+from curate.lm.models import ModelSpec
 from curate.manifests import write_left_out
-from curate.preparation import PoolLike, as_model, as_pool, as_tasks, counts, unusable_rows
+from curate.preparation import PoolLike, as_model, as_pool, counts, unusable_rows
 from curate.store import write_manifest
 from curate.training.config import TrainConfig
 from curate.training.folders import first_process
@@ -73,37 +65,3 @@ def train(
             shutil.move(checkpoint, folder / checkpoint.name)
     shutil.rmtree(unfinished, ignore_errors=True)
     return account
-
-
-def evaluate(
-    evals: Mapping[str, PoolLike] | PoolLike | Sequence[Task],
-    *,
-    model: str | Path | ModelSpec | None = None,
-    engine: Engine | None = None,
-) -> pl.DataFrame:
-    """A model's metric on held-out conversations: task, metric, source (null for the mean over sources), value, items.
-
-    Response loss is the token-weighted mean in nats per reply token; exact match a share of 1.
-    """
-    engine, spec = engine or Engine(), as_model(model)
-    network = load_model(spec.folder(), device=resolve_device(engine.device), dtype="float32")
-    lines: list[dict[str, Any]] = []
-    for task in as_tasks(evals):
-        usable, rows, _ = engine.add(f"eval {task.name}", task.pool, spec)
-        task = replace(task, pool=usable)
-        result = evaluate_task(network, engine.tokenizer(spec), task, engine.encodings(spec, rows))
-        lines += _by_source(check_finite(result, f"the model {spec.label}", "its weights are damaged or its training diverged"))
-    schema = {"task": pl.String, "metric": pl.String, "source": pl.String, "value": pl.Float64, "items": pl.Int64}
-    return pl.DataFrame(lines, schema=schema)
-
-
-def _by_source(result: EvalResult) -> list[dict[str, Any]]:
-    values, weights = np.asarray(result.values, dtype=np.float64), np.asarray(result.weights, dtype=np.float64)
-    sources = np.array([source or "" for source in result.sources], dtype=object)
-    whole = float(values @ weights_by_source(weights, sources))
-    lines = [{"task": result.task, "metric": result.metric, "source": None, "value": whole, "items": len(values)}]
-    for source in sorted(set(sources)):
-        here = sources == source
-        value = float(np.average(values[here], weights=weights[here]))
-        lines.append({"task": result.task, "metric": result.metric, "source": source, "value": value, "items": int(here.sum())})
-    return lines

@@ -5,7 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 PACKAGES = (
     "curate", "torch", "transformers", "peft", "datasets", "pyarrow", "polars", "numpy", "scikit-learn", "faiss-cpu",
-    "sentence-transformers",
+    "sentence-transformers", "rouge-score", "sacrebleu", "lm-eval",
 )  # fmt: skip
 
 

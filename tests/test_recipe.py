@@ -147,6 +147,7 @@ def test_a_recipe_that_fails_leaves_nothing(engine, write, make_pool, tiny, tmp_
         ("pool: x\nstages: [{select: {method: longest, budget: 5, settings: {a: 1}}}]\n", "no setting 'a'"),
         ("pool: x\nstages: [{compare: {methods: [longset], evals: {a: b}}}]\n", "did you mean longest"),
         ("pool: x\nstages: [{compare: {methods: [longest], budgets: [0], evals: {a: b}}}]\n", "'0'"),
+        ("pool: x\nstages: [{compare: {methods: [longest], evals: {'a:accuracy': b}}}]\n", "metric 'accuracy'"),
         ("just text\n", "not a mapping"),
         ("pool: [x\n", "is not YAML, line"),
     ],

@@ -1,4 +1,4 @@
-"""Fine-tuning a pool into a folder, and evaluating a model."""
+"""Fine-tuning a pool into a folder."""
 
 import contextlib
 import json
@@ -8,7 +8,6 @@ import pytest
 
 import curate
 from curate.errors import InputError
-from curate.evaluation.tasks import Task
 from curate.preparation import as_pool
 from curate.training.config import TrainConfig
 
@@ -36,7 +35,7 @@ def test_what_is_trained_loads_and_has_learned(engine, make_pool, tiny, tmp_path
     assert kept["recipe"]["epochs"] == 4 and kept["tokens"] == account["tokens"] and "torch" in kept["versions"]
 
     before, after = (
-        curate.evaluate(held_out, model=folder, engine=engine).to_dicts()[0]["value"] for folder in (tiny, tmp_path / "model")
+        curate.evaluate(held_out, model=folder, engine=engine).frame["value"][0] for folder in (tiny, tmp_path / "model")
     )
     assert after < before - 1
 
@@ -99,52 +98,3 @@ def test_a_training_that_was_stopped_is_gone_on_with(engine, small_pool, tiny, t
     for file in [*(tmp_path / "whole").rglob("*.safetensors")]:
         one, other = load_file(file), load_file(tmp_path / "out" / file.relative_to(tmp_path / "whole"))
         assert one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
-
-
-def test_a_loss_is_the_mean_over_sources_of_token_weighted_means(engine, make_pool, tiny):
-    """Against a loop over rows in float64."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    pool = make_pool(range(9), source=lambda i: "many" if i < 7 else "few")
-    spec, rows = handle(engine, pool, tiny)
-    encodings, sources = engine.encodings(spec, rows), as_pool(pool).sources
-    model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float64)
-    sums = {"many": [0.0, 0], "few": [0.0, 0]}
-    for ids, mask, source in zip(encodings.input_ids, encodings.loss_mask, sources, strict=True):
-        with torch.no_grad():
-            logp = model(torch.tensor(ids[None].astype(np.int64))).logits[0].log_softmax(-1)
-        for at in np.flatnonzero(mask):
-            sums[source][0] -= logp[at - 1, int(ids[at])].item()
-            sums[source][1] += 1
-    means = {source: total / count for source, (total, count) in sums.items()}
-
-    found = {line["source"]: line for line in curate.evaluate({"dev": pool}, model=tiny, engine=engine).to_dicts()}
-    assert {source: found[source]["items"] for source in found} == {None: 9, "many": 7, "few": 2}
-    for source, mean in means.items():
-        assert found[source]["value"] == pytest.approx(mean, abs=1e-4)
-    assert found[None]["value"] == pytest.approx((means["many"] + means["few"]) / 2, abs=1e-4)
-    assert {line["task"] for line in found.values()} == {"dev"} and found[None]["metric"] == "response_loss"
-
-
-def test_a_task_keeps_its_settings(engine, make_pool, tiny, monkeypatch):
-    """Rows the model cannot use are left out; the metric, the extractor and the limit on tokens stay."""
-    seen = []
-
-    def look(network, tokenizer, task, encodings, **options):
-        from curate.evaluation.tasks import EvalResult
-
-        seen.append(task)
-        n = len(encodings)
-        ones = np.ones(n)
-        return EvalResult(task.name, task.metric, tuple(encodings.row_ids), (None,) * n, ones, ones, 0.0, 1)
-
-    monkeypatch.setattr("curate.tuning.evaluate_task", look)
-    long = [{"role": "user", "content": "word " * 400}, {"role": "assistant", "content": "Yes."}]
-    short = [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}]
-    pool = make_pool(range(2), messages=lambda i: long if i else short)
-    task = Task("sums", as_pool(pool), "exact_match", extractor="gsm8k", max_new_tokens=7)
-    found = curate.evaluate([task], model=tiny, engine=engine).to_dicts()
-    [given] = seen
-    assert (given.extractor, given.max_new_tokens, given.metric, len(given.pool)) == ("gsm8k", 7, "exact_match", 1)
-    assert found[0] == {"task": "sums", "metric": "exact_match", "source": None, "value": 1.0, "items": 1}

@@ -4,6 +4,7 @@ import typer
 
 from curate.cli.compare import compare
 from curate.cli.embed import embed
+from curate.cli.evaluate import evaluate
 from curate.cli.expand import expanded
 from curate.cli.look import inspect, methods
 from curate.cli.observe import observe
@@ -11,7 +12,7 @@ from curate.cli.recipes import demo, run
 from curate.cli.score import score
 from curate.cli.select import select
 from curate.cli.store import store
-from curate.cli.train import evaluate, train
+from curate.cli.train import train
 
 app = typer.Typer(
     name="curate",

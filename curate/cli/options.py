@@ -103,32 +103,29 @@ class ReferenceOptions:
 @dataclass(frozen=True, kw_only=True)
 class EvalOptions:
     panel: ClassVar = "Evaluation"
-    evals: Annotated[list[str], Option("--eval", help="held-out conversations, FILE, NAME=FILE or NAME:exact_match=FILE; repeat")]
+    evals: Annotated[
+        list[str],
+        Option("--eval", help="held-out conversations, FILE or NAME[:METRIC[:KEY=VALUE...]]=FILE (docs/evaluation.md); repeat"),
+    ]
 
     @property
     def files(self) -> list[str]:
-        """The paths, without the names."""
-        return [text.rpartition("=")[2] for text in self.evals]
+        """The paths, without what stands before them."""
+        from curate.evaluation.grammar import parse_eval
+
+        return [parse_eval(text)[1] for text in self.evals]
 
     def tasks(self) -> Any:
-        """Tasks from NAME[:METRIC[:EXTRACTOR]]=FILE, or a file alone, which is named for itself."""
-        from curate.evaluation.tasks import Task
+        """The tasks, in the order given."""
+        from curate.evaluation.grammar import parse_eval
         from curate.preparation import as_pool
 
-        tasks: dict[str, Task] = {}
-        for text in self.evals:
-            head, equals, path = text.partition("=")
-            if not equals or Path(text).exists():
-                head, path = Path(text).name.split(".")[0], text
-            name, *how = head.split(":")
-            if not name:
-                raise InputError(f"--eval {text!r}: give the set a name, NAME=FILE")
-            if name in tasks:
+        heads = [parse_eval(text) for text in self.evals]
+        names = [head.name for head, _ in heads]
+        for name in names:
+            if names.count(name) > 1:
                 raise InputError(f"two evaluation sets are called {name!r}; give each its own name, NAME=FILE")
-            if len(how) > 2:
-                raise InputError(f"--eval {text!r}: write NAME:METRIC:EXTRACTOR=FILE")
-            tasks[name] = Task(name, as_pool(path), *how)  # type: ignore[arg-type]
-        return list(tasks.values())
+        return [head.task(file, as_pool) for head, file in heads]
 
 
 @dataclass(frozen=True, kw_only=True)

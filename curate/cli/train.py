@@ -1,11 +1,11 @@
-"""`curate train` and `curate evaluate`."""
+"""`curate train`."""
 
 from typing import Annotated
 
 from typer import Option
 
 from curate.cli.expand import Only
-from curate.cli.options import EngineOptions, EvalOptions, ModelOptions, OutputOptions, PoolOptions, ReportOptions, Seed
+from curate.cli.options import EngineOptions, ModelOptions, OutputOptions, PoolOptions, Seed
 from curate.cli.options import TrainingOptions as Training
 from curate.cli.terminal import console, print_json
 from curate.wording import counted
@@ -57,15 +57,3 @@ def train(
         f"training loss of the first batch {account['first_loss']:.3f}, of the last {account['last_loss']:.3f} nats per token\n"
         f"written {output.out}", highlight=False,
     )  # fmt: skip
-
-
-def evaluate(
-    evals: EvalOptions, models: Annotated[ModelOptions, Only("model")], engine: TrainingEngine, report: ReportOptions
-) -> None:
-    """Evaluate a model on held-out conversations: response loss, by source and as their mean."""
-    frame = engine.run("evaluate", evals=evals.tasks(), model=models.model)
-    if report.as_json:
-        return print_json({"results": frame.to_dicts()})
-    from curate.report.terminal import show_frame
-
-    show_frame(console(), frame.with_columns(source=frame["source"].fill_null("mean over sources")), "", limit=100)

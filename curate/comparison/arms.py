@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 
 from curate.engine import Engine
-from curate.evaluation.tasks import EVALUATE_VERSION, Task, check_finite, evaluate
+from curate.evaluation.results import check_finite, read_items
+from curate.evaluation.tasks import EVALUATE_VERSION, Task, evaluate
 from curate.lm.models import ModelSpec, load_model, resolve_device
 from curate.lm.weights import WEIGHT_VERSION
 from curate.requests import Fit, Rows
@@ -47,7 +48,8 @@ class ArmResult:
     """What came of an arm. account: tokens, loss_tokens, epochs, steps, seconds, flops of the training, evaluate_seconds,
     evaluate_tokens.
 
-    items: a frame with task, row_id, source, value, weight; one row per evaluation item, in the task's order.
+    items: a frame with task, row_id, source, value, weight, prediction (null where the model said nothing, and in what an
+    older version kept); one row per evaluation item, in the task's order.
     """
 
     account: dict[str, float]
@@ -91,14 +93,14 @@ class Bench:
             "encoding": self.engine.encoding_spec(self.model),
             "recipe": arm.recipe.identity() if arm.recipe else None,
             "rows": hash_ids(row_ids[i] for i in self.trained_on(arm)),
-            "tasks": [[task.name, task.metric, rows.fingerprint, *_generation(task)] for task, rows in self.tasks],
+            "tasks": [task.identity(rows.fingerprint) for task, rows in self.tasks],
             **({"weights": WEIGHT_VERSION} if weighted else {}),  # of messages, in the loss
         }
 
     def run(self, arm: Arm) -> ArmResult:
         """Train and evaluate an arm, or read it from the store."""
         folder = self.engine.store.make("arms", self.spec(arm), lambda temporary: self._build(arm, temporary))
-        return ArmResult(json.loads((folder / "arm.json").read_text()), pl.read_parquet(folder / "items.parquet"))
+        return ArmResult(json.loads((folder / "arm.json").read_text()), read_items(folder / "items.parquet"))
 
     def _build(self, arm: Arm, folder: Path) -> None:
         network, account = self._trained(arm)
@@ -110,17 +112,7 @@ class Bench:
                 stage.tokens = result.tokens
             check_finite(result, f"the arm {arm.name}", _remedy(arm, self.model))
             seconds, tokens = seconds + stage.seconds, tokens + result.tokens
-            frames.append(
-                pl.DataFrame(
-                    {
-                        "task": [task.name] * len(result.row_ids),
-                        "row_id": list(result.row_ids),
-                        "source": pl.Series(list(result.sources), dtype=pl.String),
-                        "value": np.asarray(result.values, dtype=np.float64),
-                        "weight": np.asarray(result.weights, dtype=np.float64),
-                    }
-                )
-            )
+            frames.append(result.items())
         pl.concat(frames).write_parquet(folder / "items.parquet")
         (folder / "arm.json").write_text(json.dumps({**account, "evaluate_seconds": seconds, "evaluate_tokens": tokens}))
 
@@ -144,8 +136,3 @@ def _remedy(arm: Arm, model: ModelSpec) -> str:
     if arm.recipe is None:
         return f"the model {model.label} is damaged or cannot be used as it is"
     return "its training diverged: try a smaller learning rate (--learning-rate); the other arms are kept in the store"
-
-
-def _generation(task: Task) -> list[str | int]:
-    """The settings of a task that count only where replies are generated."""
-    return [task.extractor, task.max_new_tokens] if task.metric == "exact_match" else []

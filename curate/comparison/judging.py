@@ -228,8 +228,8 @@ class _Table:
         """(arm, answer, Holm's p-value) of each difference in a family of tests."""
         adjusted = holm([difference.p_value for difference in family.values()])
         for (key, difference), p in zip(family.items(), adjusted, strict=True):
-            # The margin is a share of the control's loss; of a share (of right answers) it is a share of 1.
-            scale = abs(self.rows[key]["mean"] - difference.mean) if lower_is_better(self.task.metric) else 1.0
+            # The margin is a share of the control's value; where values lie between 0 and 1, of that range.
+            scale = 1.0 if self.task.how.bounded else abs(self.rows[key]["mean"] - difference.mean)
             word = answer(
                 difference,
                 p,

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from curate.evaluation.metrics import find_metric
+
 COLUMNS = (
     "method", "budget", "rows", "mean", "vs random", "95% interval", "p (Holm)", "answer", "vs as long", "epochs", "steps",
     "loss tokens",
@@ -63,9 +65,8 @@ def tables(arms: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[st
     titled = []
     for (task, metric), members in found.items():
         sign = 1 if lower_is_better(metric) else -1
-        unit = "nats per reply token, lower is better" if lower_is_better(metric) else "share, higher is better"
         members.sort(key=lambda arm: (LAST.get(arm["kind"], 0), arm["rows"], sign * arm["mean"]))
-        titled.append((f"{metric.replace('_', ' ')} on {task} ({unit})", members))
+        titled.append((f"{metric.replace('_', ' ')} on {task} ({find_metric(metric).wording})", members))
     return titled
 
 
@@ -104,4 +105,5 @@ def _markdown(columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> list
 
 
 def lower_is_better(metric: str) -> bool:
-    return metric == "response_loss"
+    """Whether a smaller value of a metric, by its name, is a better one."""
+    return find_metric(metric).lower_is_better

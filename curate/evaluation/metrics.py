@@ -1,43 +1,102 @@
-"""Metrics on text: is the answer the right one?"""
+"""Metrics by name: those that come with curate, those of other packages, and a user's own.
 
-import re
-from collections.abc import Callable, Mapping
+Another package adds one through the entry-point group `curate.metrics`: a Metric, or a function under `metric`.
+"""
 
-_NUMBER = re.compile(r"(?:(?<![\w)])-)?\$?(?:\d[\d,]*(?:\.\d+)?|\.\d+)")  # in 10-5 the dash is no sign
+from collections.abc import Callable
+from functools import lru_cache
+from importlib.metadata import entry_points
+from typing import Any
+
+from curate.errors import InputError
+from curate.evaluation import texts
+from curate.evaluation.choices import MultipleChoice
+from curate.evaluation.losses import Perplexity, ResponseLoss
+from curate.evaluation.metric import SHARE, Metric
+from curate.evaluation.replies import FunctionMetric, TextMetric
+
+BUILT_IN: dict[str, Metric] = {
+    one.name: one
+    for one in (
+        ResponseLoss(),
+        Perplexity(),
+        TextMetric("exact_match", SHARE, compare=texts.exact_match),
+        TextMetric("contains", SHARE, compare=texts.contains),
+        TextMetric("f1", compare=texts.f1),
+        TextMetric("rouge_l", compare=texts.rouge("rougeL"), library="rouge-score"),
+        TextMetric("rouge1", compare=texts.rouge("rouge1"), library="rouge-score"),
+        TextMetric("rouge2", compare=texts.rouge("rouge2"), library="rouge-score"),
+        TextMetric("chrf", compare=texts.chrf, library="sacrebleu"),
+        TextMetric("bleu", compare=texts.bleu, library="sacrebleu"),
+        MultipleChoice(),
+        MultipleChoice("multiple_choice_per_byte", per_byte=True),
+    )
+}
+_declared: dict[str, Metric] = {}  # in this process: a metric of a script or a notebook
 
 
-def normalise(text: str) -> str:
-    """Without case, without white space at the ends or in runs, without a full stop at the end."""
-    return " ".join(text.casefold().split()).removesuffix(".").rstrip()
+@lru_cache(maxsize=1)
+def _points() -> dict[str, Any]:
+    return {point.name: point for point in sorted(entry_points(group="curate.metrics"), key=lambda point: point.name)}
 
 
-def exact_match(prediction: str, reference: str) -> bool:
-    """Whether both say the same once normalised."""
-    return normalise(prediction) == normalise(reference)
+def metric_names() -> list[str]:
+    """The names of all metrics that can be had: built in, then of other packages, then declared here."""
+    return list(dict.fromkeys([*BUILT_IN, *_points(), *_declared]))
 
 
-def extract_text(text: str) -> str:
-    """The whole text is the answer."""
-    return text
+def find_metric(name: str) -> Metric:
+    """The metric of a name; InputError with the names there are when there is none."""
+    if name in BUILT_IN:
+        return BUILT_IN[name]
+    if name in _declared:
+        return _declared[name]
+    if name not in _points():
+        raise InputError(f"metric {name!r} is not one of {', '.join(metric_names())}")
+    found = _points()[name].load()
+    if not isinstance(found, Metric) or found.name != name:
+        raise InputError(f"the entry point {name!r} of curate.metrics is no metric of that name but {found!r}")
+    return declare(found)
 
 
-def extract_gsm8k(text: str) -> str | None:
-    """The number after the last `####`, else the last number of the text; None without one.
+def declare(metric: Metric) -> Metric:
+    """Make a metric known by its name in this process; a later one of the same name takes its place.
 
-    Thousands separators, a dollar sign and zeros after the decimal point are left out: `$1,234.50` is `1234.5`.
-    Source: the answer format of arXiv 2110.14168.
+    Raises InputError for the name of a built-in one, and for one without a version.
     """
-    _, marker, answer = text.rpartition("####")
-    found = _NUMBER.search(answer) if marker else None
-    if found is not None:
-        return _canonical(found[0])
-    numbers = _NUMBER.findall(text)
-    return _canonical(numbers[-1]) if numbers else None
+    if metric == BUILT_IN.get(metric.name):
+        return metric
+    if metric.name in BUILT_IN:
+        raise InputError(f"{metric.name} is a metric that comes with curate; give yours another name")
+    if not metric.name.replace("_", "").replace(" ", "").isalnum():
+        raise InputError(f"a metric's name has letters, digits and _, and {metric.name!r} has not")
+    if metric.version is None:
+        raise InputError(f"the metric {metric.name} needs a version, so that the store can tell its results from others")
+    _declared[metric.name] = metric
+    return metric
 
 
-def _canonical(number: str) -> str:
-    number = number.replace(",", "").replace("$", "")
-    return number.rstrip("0").rstrip(".") if "." in number else number
+def metric(
+    *, version: int | str, unit: str = SHARE, lower_is_better: bool = False, name: str | None = None
+) -> Callable[[Callable[[str, dict[str, Any]], float]], FunctionMetric]:
+    """Declare a function of a reply and its row as a metric, known by its name from then on.
 
+        @metric(version=1, unit="words", lower_is_better=True)
+        def length(prediction: str, row: dict) -> float:
+            return len(prediction.split())
 
-EXTRACTORS: Mapping[str, Callable[[str], str | None]] = {"text": extract_text, "gsm8k": extract_gsm8k}
+    version  raise it when the function gives other values; with the name it tells results apart in the store.
+    unit     of a value; `share` and `0 to 1` are held to it.
+    Raises InputError for a function without a name, such as a lambda, when none is given.
+    """
+
+    def declared(function: Callable[[str, dict[str, Any]], float]) -> FunctionMetric:
+        known = str(name or getattr(function, "__name__", ""))
+        if not known.isidentifier():
+            raise InputError("a metric needs a name: that of its function, or metric(name=...)")
+        bounded = unit in ("share", "0 to 1")
+        made = FunctionMetric(known, unit, lower_is_better, bounded, str(version), function=function)
+        declare(made)
+        return made
+
+    return declared

@@ -1,16 +1,20 @@
 """Tasks: held-out conversations with a metric, and what a model scores on each of them."""
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import cached_property
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+import orjson
 
-from curate.errors import CurateError, InputError
-from curate.evaluation.metrics import EXTRACTORS, exact_match
+from curate.errors import InputError
+from curate.evaluation.extractors import Extractor, make_extractor
+from curate.evaluation.metric import Metric, Run
+from curate.evaluation.metrics import declare, find_metric
+from curate.evaluation.results import EvalResult
 from curate.lm.encodings import Encodings
-from curate.wording import counted
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -18,61 +22,108 @@ if TYPE_CHECKING:
     from curate.pool import Pool
 
 EVALUATE_VERSION = 1  # raise it when the same model and task would give other values
-METRICS = ("response_loss", "exact_match")
 
 
 @dataclass(frozen=True)
 class Task:
     """Held-out conversations and what is measured on each.
 
-    metric          response_loss: mean loss of the reply in nats per token, lower is better.
-                    exact_match: 1 when the model's greedy answer is that of the last reply, else 0.
-    extractor       exact_match only: how an answer is found in a text, a key of `metrics.EXTRACTORS`.
-    max_new_tokens  exact_match only: where a reply of the model is cut off.
+    metric          a name known to `curate.evaluation.metrics`, or a Metric, which is then known by its name.
+    extractor       of metrics that compare a reply with a reference: how an answer is found in a text (`extractors.py`).
+    max_new_tokens  of metrics that let the model reply: where a reply is cut off.
+    stop            the same: texts before which a reply ends.
+    pattern         the regular expression of the extractor `regex`.
+    letters         of multiple choice: list the choices below the question, and let the model choose between their letters.
 
-    Raises InputError for a metric or an extractor that does not exist.
+    Replies are greedy. Raises InputError for a metric or extractor that does not exist, and for a setting that the metric
+    does not have.
     """
 
     name: str
     pool: "Pool"
-    metric: Literal["response_loss", "exact_match"] = "response_loss"
+    metric: str = "response_loss"
     extractor: str = "text"
     max_new_tokens: int = 256
+    stop: tuple[str, ...] = ()
+    pattern: str | None = None
+    letters: bool = False
 
     def __post_init__(self) -> None:
-        if self.metric not in METRICS:
-            raise InputError(f"task {self.name}: metric {self.metric!r} is not one of {', '.join(METRICS)}")
-        if self.extractor not in EXTRACTORS:
-            raise InputError(f"task {self.name}: extractor {self.extractor!r} is not one of {', '.join(EXTRACTORS)}")
+        if isinstance(self.metric, Metric):
+            object.__setattr__(self, "metric", declare(self.metric).name)
+        elif not isinstance(self.metric, str):
+            raise InputError(
+                f"task {self.name}: a metric of your own is declared with @curate.metric(version=1) above its "
+                "function, so that the store can tell its results from others"
+            )
+        try:
+            how = self.how
+            for field in fields(self)[3:]:
+                if getattr(self, field.name) != field.default and field.name not in how.settings:
+                    known = f"; it has {', '.join(how.settings)}" if how.settings else ""
+                    raise InputError(f"the metric {self.metric} has no setting {field.name}{known}")
+            _ = self.extract
+            if self.max_new_tokens < 1:
+                raise InputError(f"max_new_tokens must be at least 1, not {self.max_new_tokens}")
+            if isinstance(self.stop, str) or not all(self.stop):
+                raise InputError(f"stop must be a tuple of texts that are not empty, not {self.stop!r}")
+        except InputError as error:
+            raise InputError(f"task {self.name}: {error}") from None
 
+    @property
+    def how(self) -> Metric:
+        """The metric itself."""
+        return find_metric(self.metric)
 
-@dataclass(frozen=True)
-class EvalResult:
-    """A model's values on a task, one per row, in the order of the encodings.
+    @cached_property
+    def extract(self) -> Extractor:
+        """What finds the answer in a text."""
+        return make_extractor(self.extractor, self.pattern)
 
-    values   float64 [n]: nats per reply token (NaN where a reply has no token), or 1 and 0 for exact match.
-    weights  float64 [n]: reply tokens for a loss, 1 for exact match.
-    sources  name or None per row.
-    seconds  wall time; tokens: those read, and written where replies are generated.
-    """
+    @classmethod
+    def from_file(cls, name: str, path: Any, metric: str = "response_loss", **settings: Any) -> "Task":
+        """A task on the conversations of a file, folder or hub data set, as `curate.read_pool` reads them.
 
-    task: str
-    metric: str
-    row_ids: tuple[str, ...]
-    sources: tuple[str | None, ...]
-    values: np.ndarray
-    weights: np.ndarray
-    seconds: float
-    tokens: int
+        settings: the fields of a Task. For the metric `lm_eval` the path is a task file of lm-eval; see `harness.py`.
+        """
+        if metric == "lm_eval":
+            return cls.lm_eval(path, name=name, **settings)
+        from curate.pool import read_pool
 
+        return cls(name, read_pool(path), metric, **settings)
 
-def check_finite(result: EvalResult, model: str, remedy: str) -> EvalResult:
-    """The result as it is. Raises CurateError naming the model where an item's value is not a finite number."""
-    broken = int((~np.isfinite(result.values)).sum())
-    if broken:
-        items = f"{broken:,} of {counted(len(result.values), 'item')}"
-        raise CurateError(f"{model}: the {result.metric} of {items} of {result.task} is not a finite number; {remedy}")
-    return result
+    @classmethod
+    def lm_eval(cls, path: Any, *, name: str | None = None, measure: str | None = None, chat_template: bool = False) -> "Task":
+        """A task file of lm-eval, run by lm-eval itself; see `harness.py`.
+
+        measure: which of the file's metrics; the first by default. chat_template: put the prompts into the model's.
+        """
+        from curate.evaluation.harness import read_task
+
+        found, pool = read_task(path, measure, chat_template)
+        return cls(name or found.task_name, pool, found)  # type: ignore[arg-type]
+
+    def identity(self, rows: str) -> list[Any]:
+        """What the values of a model on rows of this fingerprint depend on, as it stands in a store's address."""
+        how = self.how
+        given: dict[str, Any] = {
+            field.name: getattr(self, field.name)
+            for field in fields(self)[3:]
+            if field.name not in how.stored and getattr(self, field.name) != field.default
+        }
+        if how.version is not None:
+            given["version"] = how.version
+        columns = how.columns(self)
+        if columns is not None:
+            lines = zip(self.pool.row_ids, columns, strict=True)
+            text = orjson.dumps(list(lines), default=str, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+            given["columns"] = blake2b(text, digest_size=16).hexdigest()
+        always = [getattr(self, name) for name in how.stored]
+        return [self.name, self.metric, rows, *always, *([given] if given else [])]
+
+    def unusable(self, tokenizer: "PreTrainedTokenizerBase", limit: int) -> dict[str, str]:
+        """Row id -> why its metric cannot be measured, whatever a model says. limit: tokens that a model reads at most."""
+        return self.how.unusable(self, tokenizer, limit)
 
 
 def evaluate(
@@ -87,7 +138,7 @@ def evaluate(
     """The task's metric of a model on the rows of `encodings`, which are rows of the task.
 
     progress gets the number of tokens just done. Raises InputError when a row is not of the task, or cannot be
-    evaluated by its metric.
+    evaluated by its metric (`Task.unusable` says beforehand which).
     """
     began = time.perf_counter()
     position = {row_id: i for i, row_id in enumerate(task.pool.row_ids)}
@@ -95,72 +146,16 @@ def evaluate(
     if strangers:
         raise InputError(f"task {task.name} has no row {strangers[0]}")
     positions = [position[row_id] for row_id in encodings.row_ids]
-    if task.metric == "response_loss":
-        from curate.lm.forward import mean_losses
-
-        if hasattr(model, "get_base_model"):
-            model = model.get_base_model()  # of a peft wrapper; its layers still carry the adapters
-        values, counts = mean_losses(model, encodings, batch_tokens=batch_tokens, progress=progress)
-        weights, tokens = counts.astype(np.float64), int(encodings.lengths.sum())
-    else:
-        values, tokens = evaluate_exact_match(model, tokenizer, task, positions, batch_tokens=batch_tokens, progress=progress)
-        weights = np.ones(len(values))
+    found = task.how.measure(Run(model, tokenizer, task, positions, encodings, batch_tokens, progress))
     sources = task.pool.sources
     return EvalResult(
         task=task.name,
         metric=task.metric,
         row_ids=tuple(encodings.row_ids),
         sources=tuple(sources[i] for i in positions),
-        values=values,
-        weights=weights,
+        values=found.values,
+        weights=found.weights,
         seconds=time.perf_counter() - began,
-        tokens=tokens,
+        tokens=found.tokens,
+        predictions=None if found.predictions is None else tuple(found.predictions),
     )
-
-
-def evaluate_exact_match(
-    model: Any,
-    tokenizer: "PreTrainedTokenizerBase",
-    task: Task,
-    positions: Sequence[int],
-    *,
-    batch_tokens: int = 4096,
-    progress: Callable[[int], None] | None = None,
-) -> tuple[np.ndarray, int]:
-    """(float64 [n], 1 where the greedy answer is right and else 0; tokens read and written) of rows of the task.
-
-    The model replies to the messages before the last reply. A reply in which no answer is found is wrong; a reference
-    in which none is found is an InputError, as is a conversation without a prompt or a reply.
-    """
-    from curate.lm.generate import decode, encode_prompts, generate_ids, stop_ids
-
-    extract = EXTRACTORS[task.extractor]
-    prompts, references = [], []
-    for i in positions:
-        prompt, reference = _split(task, i)
-        answer = extract(reference)
-        if answer is None:
-            raise InputError(f"task {task.name}: row {task.pool.row_ids[i]} has no {task.extractor} answer in its reply")
-        prompts.append(prompt)
-        references.append(answer)
-    inputs = encode_prompts(tokenizer, prompts, [task.pool.tools(i) for i in positions])
-    replies = generate_ids(
-        model,
-        inputs,
-        stop=stop_ids(model, tokenizer),
-        max_new_tokens=task.max_new_tokens,
-        batch_tokens=batch_tokens,
-        progress=progress,
-    )
-    answers = [extract(text) for text in decode(tokenizer, replies)]
-    right = [given is not None and exact_match(given, true) for given, true in zip(answers, references, strict=True)]
-    return np.array(right, dtype=np.float64), sum(map(len, inputs)) + sum(map(len, replies))
-
-
-def _split(task: Task, i: int) -> tuple[list[dict[str, Any]], str]:
-    """The messages before the last reply, and the reply."""
-    messages = task.pool.messages(i)
-    last = max((j for j, message in enumerate(messages) if message["role"] == "assistant"), default=0)
-    if last == 0:
-        raise InputError(f"task {task.name}: row {task.pool.row_ids[i]} has no prompt with a reply")
-    return messages[:last], messages[last].get("content") or ""

@@ -58,6 +58,11 @@ def decode(tokenizer: "PreTrainedTokenizerBase", replies: Sequence[np.ndarray]) 
     return [str(tokenizer.decode(reply, skip_special_tokens=True)) for reply in replies]
 
 
+def cut_at(text: str, stops: Sequence[str]) -> str:
+    """The text up to the first of the stop strings in it."""
+    return text[: min((at for stop in stops if (at := text.find(stop)) >= 0), default=len(text))]
+
+
 def encode_prompts(
     tokenizer: "PreTrainedTokenizerBase",
     prompts: Sequence[Sequence[Message]],
@@ -102,14 +107,20 @@ def generate_ids(
     batch_tokens: int = 4096,
     progress: Callable[[int], None] | None = None,
 ) -> list[np.ndarray]:
-    """int64 [R_i] per prompt: the tokens of the reply without the one that ended it. See `generate`."""
+    """int64 [R_i] per prompt: the tokens of the reply without the one that ended it. See `generate`.
+
+    A reply ends where the model's context does.
+    """
     if max_new_tokens < 1 or temperature < 0:
         raise InputError(f"max_new_tokens {max_new_tokens} must be at least 1, temperature {temperature} at least 0")
     model.eval()
     lengths = np.array([len(prompt) for prompt in prompts], dtype=np.int64)
+    room = np.minimum(max_new_tokens, (_context(model) or max_new_tokens + int(lengths.max(initial=0))) - lengths)
+    if (room < 1).any():
+        longest = int(lengths.max())
+        raise InputError(f"a prompt of {longest:,} tokens fills the model's context of {_context(model):,}")
     pad = stop[0] if stop else 0
     config = GenerationConfig(
-        max_new_tokens=max_new_tokens,
         do_sample=False,
         repetition_penalty=1.0,  # the model's own choice, whatever its folder recommends for chatting
         eos_token_id=list(stop) or None,
@@ -117,7 +128,8 @@ def generate_ids(
         use_cache=True,
     )
     replies: list[np.ndarray] = [np.zeros(0, np.int64)] * len(prompts)
-    for batch in batches_by_length(lengths + max_new_tokens, batch_tokens):
+    for batch in _batches(lengths, room, max_new_tokens, batch_tokens):
+        config.max_new_tokens = int(room[batch[0]])
         width = int(lengths[batch].max())
         ids, real = np.full((len(batch), width), pad, np.int64), np.zeros((len(batch), width), np.int64)
         for row, position in enumerate(batch):
@@ -137,6 +149,19 @@ def generate_ids(
         if progress is not None:
             progress(int(lengths[batch].sum()) + sum(len(replies[position]) for position in batch))
     return replies
+
+
+def _batches(lengths: np.ndarray, room: np.ndarray, most: int, batch_tokens: int) -> list[np.ndarray]:
+    """Prompts of like length together; one that the context leaves less room is by itself, so that no batch changes its reply."""
+    free = np.flatnonzero(room == most)
+    return [free[part] for part in batches_by_length(lengths[free] + most, batch_tokens)] + [
+        np.array([at]) for at in np.flatnonzero(room < most)
+    ]
+
+
+def _context(model: Any) -> int | None:
+    """Positions that the model was made for, if its config states them."""
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
 
 
 class _Draw(LogitsProcessor):

@@ -9,17 +9,18 @@ import pyarrow as pa
 
 from curate.errors import InputError
 from curate.pool import reasons
+from curate.pool.choices import ANSWERS, CHOICES, choice_texts, read_choices
 from curate.pool.reasons import Unusable, listed, show
 from curate.pool.validate import EXTRAS, Message, canonical_messages, canonical_tools
 
-SHAPES = ("messages", "sharegpt", "alpaca", "prompt-completion", "question-answer")
+SHAPES = ("messages", "sharegpt", "alpaca", "prompt-completion", "question-answer", "multiple-choice")
 ACCEPTED = (
     "messages (role, content); conversations (from, value); instruction, input, output; "
-    "prompt, completion or response; question, answer"
+    "prompt, completion or response; question, answer; question or messages, choices, answer"
 )
 FIELDS = (  # the canonical names that `columns` may map
     "messages", "conversations", "instruction", "input", "output", "history", "prompt", "completion", "question",
-    "answer", "system", "tools", "source", "id",
+    "answer", "choices", "system", "tools", "source", "id",
 )  # fmt: skip
 
 SHAREGPT_ROLES = {
@@ -60,12 +61,15 @@ class Shaper:
         self.columns = columns
         self._system, self._tools, self._source = (columns.get(name, name) for name in ("system", "tools", "source"))
         self._history = columns.get("history", "history")
+        self._choices = columns.get("choices", CHOICES)
+        self._answers = tuple(columns.get(name, name) for name in ANSWERS)
+        self._asked = tuple(columns.get(name, name) for name in ("question", "prompt"))
         self._source_is_mapped = "source" in columns
         self._chats, self._fields, self._fallback = _layouts(columns)
 
     def __call__(self, record: dict[str, Any]) -> Conversation:
         """The conversation in the record. Raises Unusable."""
-        layout, turns = self._find(record)
+        layout, turns = self._multiple_choice(record) or self._find(record)
         system = record.get(self._system)
         if system is not None and not isinstance(system, str):
             raise Unusable(reasons.WRONG_TYPE, f"system is {type(system).__name__}, not text")
@@ -85,7 +89,7 @@ class Shaper:
     def fits(self, record: dict[str, Any]) -> bool:
         """Whether the record is of a known shape, usable or not."""
         try:
-            self._find(record)
+            self._multiple_choice(record) or self._find(record)
         except Unusable as fault:
             return fault.reason not in reasons.NO_SHAPE
         return True
@@ -95,7 +99,31 @@ class Shaper:
         named = {column for chat, _ in self._chats for _, column in chat.columns}
         named |= {column for _, required in self._fields for column in required}
         named |= {self._system, self._tools, self._source, self._history, "chosen", "rejected"}
+        named |= {self._choices, *self._answers, *self._asked}
         return [field.name for field in schema if field.name in named or (self._fallback and _holds_turns(field.type))]
+
+    def _multiple_choice(self, record: dict[str, Any]) -> tuple[Layout, object] | None:
+        """A question with its right choice as the reply; None for a row without choices, or with another reply."""
+        if choice_texts(record.get(self._choices)) is None:
+            return None
+        if any(record.get(name) is not None for name in ("completion", "response")):
+            return None
+        asked, turns = next(((name, turns) for name in self._asked if (turns := record.get(name)) is not None), ("", None))
+        for chat, sharegpt in self._chats:
+            if isinstance(given := record.get(chat.columns[0][1]), list) and given:
+                _, turns = _chat(chat, sharegpt, given)
+                asked = chat.columns[0][1]
+        if turns is None or (isinstance(turns, list) and _replied(turns)):
+            return None
+        try:
+            choices = read_choices(record, self._choices, self._answers)
+        except Unusable:
+            if any(isinstance(record.get(name), (list, int)) for name in (asked, *self._answers)):
+                raise
+            return None  # a free answer beside the choices, or a shape of its own
+        field = "messages" if isinstance(turns, list) else "question"
+        layout = Layout("multiple-choice", ((field, asked), ("choices", self._choices)))
+        return layout, [*_text_or_turns(turns, "user"), {"role": "assistant", "content": choices.texts[choices.right]}]
 
     def _find(self, record: dict[str, Any]) -> tuple[Layout, object]:
         no_list: tuple[Layout, object] | None = None
@@ -225,6 +253,11 @@ def _calls(value: object, number: int) -> list[dict[str, Any]]:
     if not calls or not all(isinstance(call, dict) and isinstance(call.get("name"), str) for call in calls):
         raise Unusable(reasons.WRONG_TYPE, f"the function call in message {number} is not JSON with a name")
     return [{"type": "function", "function": call} for call in calls]
+
+
+def _replied(turns: list[Any]) -> bool:
+    """Whether the last turn is a reply."""
+    return isinstance(turns[-1], dict) and turns[-1].get("role") == "assistant"
 
 
 def _text_or_turns(value: object, role: str) -> list[Any]:

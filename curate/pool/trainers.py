@@ -92,7 +92,7 @@ def fits_chat(seen: Survey) -> bool:
 
 def llama_factory_entry(pool: Pool, index: np.ndarray, seen: Survey) -> dict[str, Any] | None:
     """The entry for dataset_info.json of the rows as given, file_name left out; None where they cannot be read so."""
-    if seen.layout is None:
+    if seen.layout is None or seen.layout.shape == "multiple-choice":  # the reply is one of the choices, and no column
         return None
     if seen.layout.shape == "messages":
         return chat_entry(seen, seen.layout.columns[0][1]) if seen.plain else None

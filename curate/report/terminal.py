@@ -10,7 +10,9 @@ from rich.text import Text
 
 from curate.comparison.tables import NUMBERS, cost_row, table_row, tables
 from curate.comparison.verdict import Verdict
-from curate.report.table import show_table
+from curate.evaluation.metrics import find_metric
+from curate.measurement import Evaluation
+from curate.report.table import printable, show_table
 from curate.wording import account_of, counted
 
 VERDICT_COLUMNS = ("method", "budget", "mean", "vs random", "answer", "vs as long")
@@ -39,6 +41,30 @@ def show_verdict(verdict: Verdict) -> RenderableType:
     headers = [name.replace(" ", "\n") for name in COST_COLUMNS]
     found.append(show_table(title, headers, cells, right=headers[2:]))
     return Group(*found, Text(""), *(Text(f"· {remark}", style="dim") for remark in verdict.remarks))
+
+
+def show_evaluation(found: Evaluation) -> RenderableType:
+    """A table for each task, the mean over sources first, and what was left out."""
+    shown: list[RenderableType] = []
+    for [task], lines in found.frame.group_by("task", maintain_order=True):
+        one = lines.height == 2  # a source that is all there is
+        rows = [_evaluated(line, "all rows" if one else "mean over sources") for line in lines.iter_rows(named=True)]
+        title = f"{find_metric(lines['metric'][0]).title} on {task} ({lines['unit'][0]})"
+        shown.append(Text(printable(title), style="bold"))  # a table would break its title at its own width
+        columns = ["source", "value", "95% interval", "items"]
+        shown.append(show_table("", columns, rows[:1] if one else rows, right=["value", "items"]))
+    for task, left_out in found.unusable.items():
+        if left_out:
+            first = left_out[0]
+            said = f"{counted(len(left_out))} of {task} left out; {first.file} line {first.line}: {first.reason}"
+            shown.append(Text(printable(f"· {said}"), style="dim"))
+    return Group(*shown)
+
+
+def _evaluated(line: Mapping[str, Any], whole: str) -> list[str]:
+    source = whole if line["source"] is None else line["source"] or "(no source)"
+    between = "" if line["ci_low"] is None else f"{line['ci_low']:.4g} to {line['ci_high']:.4g}"
+    return [source, f"{line['value']:.4g}", between, f"{line['items']:,}"]
 
 
 def show_selection(summary: Mapping[str, Any], out: str | None, notes: Sequence[str] = ()) -> RenderableType:

@@ -132,7 +132,7 @@ def test_evaluation_sets(compare, run, make_pool, tmp_path):
     refused(compare("--eval", "deep/dev.jsonl"), "two evaluation sets are called 'dev'")
     refused(compare("--eval", "x=gone.jsonl"), "gone.jsonl: no such file")
     refused(compare("--target", "dev.jsonl"), "rows of the target are in the evaluation set")
-    refused(compare("--eval", "x:accuracy=dev.jsonl"), "metric 'accuracy' is not one of response_loss, exact_match")
+    refused(compare("--eval", "x:accuracy=dev.jsonl"), "metric 'accuracy' is not one of response_loss, perplexity, exact_match")
     refused(compare("--eval", "x:exact_match:poem=dev.jsonl"), "extractor 'poem'")
     refused(run("evaluate", "--eval", "a=dev.jsonl", "--eval", "a=pool.jsonl"), "two evaluation sets are called 'a'")
 

@@ -1,6 +1,7 @@
 from dataclasses import dataclass, field
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from curate.errors import InputError
@@ -12,6 +13,7 @@ from curate.lm.encodings import Encodings
 @dataclass
 class FakePool:
     conversations: dict = field(default_factory=dict)
+    references: dict = field(default_factory=dict)
 
     @property
     def row_ids(self):
@@ -26,6 +28,13 @@ class FakePool:
 
     def tools(self, i):
         return None
+
+    @property
+    def column_names(self):
+        return ["references"] if self.references else []
+
+    def column(self, name):
+        return pa.array([self.references.get(row_id) for row_id in self.row_ids], pa.list_(pa.string()))
 
 
 def turns(*contents):
@@ -84,7 +93,36 @@ def test_exact_match_asks_for_the_last_reply(pool, replies):
 
 def test_exact_match_of_whole_texts(pool, replies):
     replies.update({"9?": " #### 9. "})
-    assert evaluate(None, None, Task("sums", pool, "exact_match"), encodings("c")).values.tolist() == [1]
+    found = evaluate(None, None, Task("sums", pool, "exact_match"), encodings("c"))
+    assert found.values.tolist() == [1] and found.predictions == (" #### 9. ",)
+
+
+def test_the_best_of_several_references_counts(pool, replies):
+    pool.references.update(a=["two", "zwei or so"], c=["#### 9"])
+    replies.update({"1+1?": "zwei", "9?": "#### 9", "No.": "#### 4"})
+    task = Task("sums", pool, "f1")
+    assert evaluate(None, None, task, encodings("a", "b", "c")).values.tolist() == [0.5, 1, 1]
+    assert evaluate(None, None, Task("sums", pool, "exact_match"), encodings("a")).values.tolist() == [0]
+    pool.references.update(a=["zwei."])
+    assert evaluate(None, None, Task("sums", pool, "exact_match"), encodings("a")).values.tolist() == [1]
+
+
+def test_a_reply_ends_before_a_stop_text(pool, replies):
+    replies.update({"9?": "#### 9\nQuestion: #### 10"})
+    assert evaluate(None, None, Task("t", pool, "exact_match"), encodings("c")).values.tolist() == [0]
+    found = evaluate(None, None, Task("t", pool, "exact_match", stop=("Question", "\n")), encodings("c"))
+    assert found.values.tolist() == [1] and found.predictions == ("#### 9",)
+
+
+def test_what_identifies_a_task_in_the_store(pool):
+    """The first two are in stores of old: they must stay as they are."""
+    assert Task("t", pool).identity("f") == ["t", "response_loss", "f"]
+    assert Task("t", pool, "exact_match", "gsm8k", 9).identity("f") == ["t", "exact_match", "f", "gsm8k", 9]
+    assert Task("t", pool, "exact_match", stop=("x",)).identity("f") == ["t", "exact_match", "f", "text", 256, {"stop": ("x",)}]
+    before = Task("t", FakePool(pool.conversations, {"a": ["two"]}), "exact_match").identity("f")
+    after = Task("t", FakePool(pool.conversations, {"a": ["zwei"]}), "exact_match").identity("f")
+    assert before != after and len(before) == 6
+    assert "rouge-score" in Task("t", pool, "rouge_l").identity("f")[-1]["version"]
 
 
 def test_rows_that_cannot_be_evaluated(pool, replies):
@@ -99,7 +137,17 @@ def test_rows_that_cannot_be_evaluated(pool, replies):
 
 
 def test_tasks_that_cannot_be(pool):
-    with pytest.raises(InputError, match="metric 'bleu'"):
-        Task("t", pool, "bleu")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="task t: metric 'bleurt' is not one of"):
+        Task("t", pool, "bleurt")
     with pytest.raises(InputError, match="extractor 'sql'"):
         Task("t", pool, "exact_match", "sql")
+    for metric, settings, said in (
+        ("response_loss", {"max_new_tokens": 5}, "response_loss has no setting max_new_tokens"),
+        ("exact_match", {"letters": True}, "no setting letters; it has extractor, pattern, max_new_tokens, stop"),
+        ("f1", {"max_new_tokens": 0}, "max_new_tokens must be at least 1"),
+        ("f1", {"stop": "x"}, "stop must be a tuple"),
+        ("f1", {"extractor": "regex"}, "needs a pattern"),
+        (lambda prediction, row: 1.0, {}, "declared with @curate.metric"),
+    ):
+        with pytest.raises(InputError, match=said):
+            Task("t", pool, metric, **settings)

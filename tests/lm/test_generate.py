@@ -7,7 +7,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from curate.errors import InputError
 from curate.lm.chat import MaskError
-from curate.lm.generate import encode_prompts, generate, generate_ids, stop_ids
+from curate.lm.generate import cut_at, encode_prompts, generate, generate_ids, stop_ids
 from curate.lm.models import load_model, load_tokenizer
 
 MODEL = Path(__file__).parents[2] / "data" / "models" / "base-4m"
@@ -107,3 +107,29 @@ def test_a_prompt_that_the_template_refuses(base4m):
     tokenizer.chat_template = "{{- raise_exception('System role not supported') -}}"
     with pytest.raises(MaskError, match="^the chat template failed: System role not supported$"):
         encode_prompts(tokenizer, [[{"role": "system", "content": "s"}]])
+
+
+def test_a_reply_ends_where_the_context_does(tiny):
+    """Also in a batch, where others have room left; and a model with learned positions has none behind its last."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    learned = GPT2LMHeadModel(GPT2Config(vocab_size=64, n_positions=16, n_embd=32, n_layer=1, n_head=2, initializer_range=0.3))
+    tiny.config.max_position_embeddings = 16
+    inputs = [np.arange(1, n + 1) for n in (14, 3, 11, 15)]
+    for model in (tiny, learned.eval()):
+        together = generate_ids(model, inputs, stop=[], max_new_tokens=8, batch_tokens=10_000)
+        assert [len(reply) for reply in together] == [2, 8, 5, 1]
+        for prompt, reply in zip(inputs, together, strict=True):
+            [alone] = generate_ids(model, [prompt], stop=[], max_new_tokens=8)
+            assert alone.tolist() == reply.tolist()
+        with pytest.raises(InputError, match="a prompt of 16 tokens fills the model's context of 16"):
+            generate_ids(model, [np.arange(1, 17)], stop=[], max_new_tokens=8)
+
+
+@pytest.mark.parametrize(
+    ("text", "stops", "kept"),
+    [("a\nb", ("\n",), "a"), ("a b c", ("c", "b"), "a "), ("abc", (), "abc"), ("abc", ("x",), "abc"), ("abc", ("a",), "")],
+)
+def test_stop_texts(text, stops, kept):
+    assert cut_at(text, stops) == kept

@@ -48,11 +48,40 @@ S = {"role": "system", "content": "s"}
         ({"prompt": [S, U], "completion": [A]}, "prompt-completion", [S, U, A]),
         ({"prompt": [U], "completion": "a"}, "prompt-completion", [U, A]),
         ({"question": "q", "answer": "a"}, "question-answer", [U, A]),
+        ({"question": "q", "choices": ["b", "a"], "answer": 1}, "multiple-choice", [U, A]),
+        ({"question": "q", "choices": ["b", "a"], "answer": "B"}, "multiple-choice", [U, A]),
+        ({"question": "q", "choices": ["b", "a"], "answer": "1"}, "multiple-choice", [U, A]),
+        ({"question": "q", "choices": ["B", "a"], "answer": "B"}, "multiple-choice", [U, {"role": "assistant", "content": "B"}]),
+        ({"question": "q", "choices": '["b", "a"]', "answer": "a"}, "multiple-choice", [U, A]),
+        ({"question": "q", "choices": {"text": ["b", "a"], "label": ["1", "2"]}, "answerKey": "2"}, "multiple-choice", [U, A]),
+        ({"messages": [S, U], "choices": ["a", "b"], "answer": "A"}, "multiple-choice", [S, U, A]),
+        ({"prompt": "q", "choices": ["a", "b"], "answer": 0}, "multiple-choice", [U, A]),
+        # choices beside another shape
+        ({"messages": [U, A], "choices": ["a", "b"], "answer": "B"}, "messages", [U, A]),
+        ({"question": "q", "choices": ["x", "y"], "answer": "a"}, "question-answer", [U, A]),
+        ({"prompt": "q", "completion": "a", "choices": ["x", "y"], "answer": 1}, "prompt-completion", [U, A]),
+        ({"question": "q", "choices": [{"logprobs": None}], "answer": "a"}, "question-answer", [U, A]),
     ],
 )  # fmt: skip
 def test_shapes(record: dict[str, Any], shape: str, messages: list[Any]) -> None:
     found = Shaper()(record)
     assert (found.layout.shape, found.messages) == (shape, messages)
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        ({"question": "q", "choices": ["b", "a"], "answer": 2}, "no right choice: the answer is 2"),
+        ({"question": "q", "choices": ["b", "a"], "answer": -1}, "no right choice: the answer is -1"),
+        ({"question": "q", "choices": ["b"], "answer": 0}, "no choices: choices has 1"),
+        ({"question": "q", "choices": ["b", " "], "answer": 0}, "no choices: one of them is empty"),
+        ({"messages": [U], "choices": ["b", "a"], "answer": "z"}, "no right choice: the answer is 'z'"),
+        ({"messages": [U], "choices": ["b", "a"]}, "no right choice: the answer is None"),
+    ],
+)
+def test_choices_that_cannot_be_used(record: dict[str, Any], reason: str) -> None:
+    with pytest.raises(Unusable, match=reason):
+        Shaper()(record)
 
 
 def test_sharegpt_tools() -> None:

@@ -19,6 +19,8 @@ MODEL = Path(__file__).parents[2] / "data" / "models" / "base-4m"
 class Additions:
     """Sums with a fixed form of answer."""
 
+    column_names = ("messages",)
+
     def __init__(self, tokenizer, pairs):
         self.row_ids = [f"{a}+{b}" for a, b in pairs]
         self.sources = ["sums"] * len(pairs)
