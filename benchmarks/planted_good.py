@@ -1,8 +1,9 @@
 """Does the verdict see a selection that is truly better? Random rows without the planted defects, against random rows.
 
-    OMP_NUM_THREADS=1 python benchmarks/planted_good.py POOL EVAL [--truth planted] [--budget 10%] [--tokens 40000] [--seeds 5]
+    OMP_NUM_THREADS=1 python benchmarks/planted_good.py POOL EVAL [--share 0.5] [--budget 10%] [--tokens 40000] [--seeds 5]
 
-The selection reads the labels, which no method can: it is the known answer, not a method. Prints the verdict as Markdown.
+The selection reads the labels, which no method can: it is the known answer, not a method. --share leaves out sound rows until
+so large a share of the pool is spoiled, which makes the known difference larger. Prints the verdict as Markdown.
 """
 
 import argparse
@@ -44,13 +45,18 @@ def main() -> None:
     parser.add_argument("evaluation")
     for name, value in (("truth", "planted"), ("budget", "10%"), ("model", None), ("store", None)):
         parser.add_argument(f"--{name}", default=value)
+    parser.add_argument("--share", type=float, default=None)
     for name, value in (("tokens", 40_000), ("seeds", 5), ("batch-tokens", 512)):
         parser.add_argument(f"--{name}", type=int, default=value)
     asked = parser.parse_args()
     pool = curate.read_pool(asked.pool)
-    WithoutDefects.spoiled = frozenset(
-        row_id for row_id, defect in zip(pool.row_ids, defects(pool, asked.truth), strict=True) if defect is not None
-    )
+    spoiled = np.array([defect is not None for defect in defects(pool, asked.truth)])
+    if asked.share is not None:
+        count = round(spoiled.sum() * (1 / asked.share - 1))
+        sound = np.random.default_rng(0).choice(np.flatnonzero(~spoiled), count, replace=False)
+        kept = np.sort(np.concatenate([np.flatnonzero(spoiled), sound]))
+        pool, spoiled = pool.take(kept), spoiled[kept]
+    WithoutDefects.spoiled = frozenset(np.array(pool.row_ids, dtype=object)[spoiled])
     verdict = curate.compare(
         pool,
         [WithoutDefects()],
