@@ -170,7 +170,11 @@ def test_a_metric_of_the_users_own(engine, make_pool, tiny):
         return float("nan")
 
     unsaid = (nothing, "gave nan for row .* not a finite number")
-    for function, said in (unsaid, (share, "gave 3 for row .* not between 0 and 1"), (broken, "failed on row .* KeyError: 'absent'")):
+    for function, said in (
+        unsaid,
+        (share, "gave 3 for row .* not between 0 and 1"),
+        (broken, "failed on row .* KeyError: 'absent'"),
+    ):
         with pytest.raises(CurateError, match=said):
             curate.evaluate([Task("x", as_pool(pool), function, max_new_tokens=2)], model=tiny, engine=engine)
 
