@@ -1,4 +1,5 @@
-# make demo: the main job on embedded data. make test: every check. Both set up .venv when it is missing.
+# make demo: the main job on embedded data. make test: every check. make soak: the long simulations. All set up .venv when it is
+# missing.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +10,7 @@ export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: setup demo test lint clean
+.PHONY: setup demo test soak lint clean
 
 setup: $(STAMP)
 
@@ -32,6 +33,11 @@ lint: setup
 
 test: lint
 	$(BIN)/python -m pytest
+
+# Some ten minutes on one core; stopped, it goes on where it was.
+soak: setup
+	mkdir -p build
+	$(BIN)/python benchmarks/verdict_simulation.py --kept build/verdict_simulation.json
 
 clean:
 	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

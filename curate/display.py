@@ -28,7 +28,7 @@ class Terminal:
         if self.quiet or not self.console.is_terminal:
             yield lambda done: None
             if not self.quiet:
-                self.console.print(f"done: {name}", highlight=False, style="dim", markup=False)
+                self.console.print(f"done: {name}", highlight=False, style="dim", markup=False, soft_wrap=True)
             return
         if self._progress is None:
             self._progress = Progress(
@@ -61,4 +61,4 @@ class Terminal:
 
     def say(self, text: str) -> None:
         if not self.quiet:
-            self.console.print(text, highlight=False, markup=False)
+            self.console.print(text, highlight=False, markup=False, soft_wrap=True)

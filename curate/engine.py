@@ -23,6 +23,7 @@ from curate.lm.encodings import Encodings
 from curate.lm.models import ModelSpec, forward_flops, resolve_device
 from curate.lm.observables import FORWARD_VERSION, OBSERVABLES
 from curate.lm.views import RESPONSE, VIEW_VERSION, PairView, RowView, View, printed_once, start_token
+from curate.lm.weights import WEIGHT_VERSION
 from curate.method import Data, Method
 from curate.passes import record
 from curate.plan import Pass, Plan, base_model, embed_name, fit_name, merge, pass_name, resolved, vocabulary
@@ -32,7 +33,8 @@ from curate.requests import Embed, Fit, FittedModel, Pairs, Request, SentenceEnc
 from curate.signals import RowScore, RowTokens, RowVector, as_vectors
 from curate.stages import Stage
 from curate.store import RowArtifact
-from curate.training.config import expected_steps
+from curate.training.config import TrainConfig, expected_steps
+from curate.training.folders import model_checkpoints
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -74,6 +76,7 @@ class Engine(Pools):
             "encoding": self.encoding_spec(fit.model),
             "recipe": fit.recipe.identity(),
             "rows": fit.rows.fingerprint,
+            **({"weights": WEIGHT_VERSION} if self.weighted(fit.rows) else {}),
         }
 
     def observable_spec(self, step: Pass, name: str) -> dict[str, Any]:
@@ -112,15 +115,21 @@ class Engine(Pools):
                 seen.asked.setdefault(name, {}).update(dict.fromkeys(requests))
             seen.known.update(new)
 
-    def seconds(self, seen: Seen, method: Method) -> float:
-        """What computing all that a method asked for took, for its rows, whichever run did it; a shared pass counts in full."""
+    def cost(self, seen: Seen, method: Method) -> tuple[float, float]:
+        """(seconds, FLOPs) of computing all that a method asked for, for its rows, whichever run did it.
+
+        A pass or fit that methods share counts in full for each. Readers of texts have no FLOPs to speak of.
+        """
         plan = merge(seen.asked.get(label(method), {}))
-        total = sum(self.fitted(fit).account["seconds"] for fit in plan.fits)
+        accounts = [self.fitted(fit).account for fit in plan.fits]
+        seconds = sum(account["seconds"] for account in accounts)
+        flops = sum(account["flops"] for account in accounts)
         for step in plan.passes:
             ids = self.ids(step.rows)
-            total += max((self.artifact(step, name).seconds(ids) for name in step.recorded), default=0.0)
-        total += sum(_account(self.serving(words)[0])["seconds"] for words in plan.vocabularies)
-        return total + sum(self.vectors(embed).seconds(self.ids(embed.rows)) for embed in plan.embeds)
+            seconds += max((self.artifact(step, name).seconds(ids) for name in step.recorded), default=0.0)
+            flops += forward_flops(base_model(step.model), int(self.view(step).lengths.sum())) if step.forwards else 0.0
+        seconds += sum(_account(self.serving(words)[0])["seconds"] for words in plan.vocabularies)
+        return seconds + sum(self.vectors(embed).seconds(self.ids(embed.rows)) for embed in plan.embeds), flops
 
     def answer(self, request: Request) -> Any:
         """What a request is answered with; see the requests."""
@@ -165,14 +174,14 @@ class Engine(Pools):
         """Run the fits, then the passes and embeds, of a plan; what the store has is not run."""
         fits = [fit for fit in plan.fits if self.kept(fit) is None]
         self.executor.run([Job("fit", fit_name(fit), partial(self._run_fit, fit)) for fit in fits])
-        todo = [step for step in plan.passes if step.forwards and len(self.missing(step))]
-        self.executor.run([Job("pass", pass_name(step), partial(self._run_pass, step)) for step in todo])
+        todo = {step: missing for step in plan.passes if step.forwards and (missing := len(self.missing(step)))}
+        self.executor.run([Job("pass", pass_name(step, todo[step]), partial(self._run_pass, step)) for step in todo])
         for step in plan.passes:
             if step.forwards and step not in todo:
                 self.stages.append(Stage("pass", pass_name(step), reused_rows=step.rows.size))
         for embed in plan.embeds:
-            if len(self.missing_vectors(embed)):
-                self.executor.run([Job("embed", embed_name(embed), partial(self._run_embed, embed))])
+            if missing := len(self.missing_vectors(embed)):
+                self.executor.run([Job("embed", embed_name(embed, missing), partial(self._run_embed, embed))])
             else:
                 self.stages.append(Stage("embed", embed_name(embed), reused_rows=embed.rows.size))
 
@@ -215,7 +224,8 @@ class Engine(Pools):
     def _run_pass(self, step: Pass) -> None:
         view, missing = self.view(step), self.missing(step)
         total = int(view.lengths[missing].sum())
-        with self.stage("pass", pass_name(step)) as stage, progress.task(pass_name(step), total, "tokens") as advance:
+        name = pass_name(step, len(missing))
+        with self.stage("pass", pass_name(step)) as stage, progress.task(name, total, "tokens") as advance:
             result = record(
                 self.load(step.model),
                 view,
@@ -234,9 +244,9 @@ class Engine(Pools):
             self._computed[step.rows][missing] = True
 
     def _run_embed(self, embed: Embed) -> None:
-        encode, name = self.encoder(embed), embed_name(embed)
-        missing, size = self.missing_vectors(embed), embed.rows.size
-        with self.stage("embed", name) as stage, progress.task(name, len(missing)) as advance:
+        encode, missing, size = self.encoder(embed), self.missing_vectors(embed), embed.rows.size
+        name = embed_name(embed, len(missing))
+        with self.stage("embed", embed_name(embed)) as stage, progress.task(name, len(missing)) as advance:
             record_embeddings(encode, self._pools[embed.rows], embed.view, missing, self.vectors(embed), advance)
             stage.computed_rows, stage.reused_rows = len(missing), size - len(missing)
         self._computed[embed.rows][missing] = True
@@ -265,18 +275,36 @@ class Engine(Pools):
         def build(folder: Any) -> None:
             from curate.training.trainer import save_model
 
-            result = self.train(fit.model, self.encodings(fit.model, fit.rows), fit.recipe, fit_name(fit))
+            encodings, output = self.encodings(fit.model, fit.rows), folder if fit.recipe.save_checkpoints else None
+            result = self.train(fit.model, encodings, fit.recipe, fit_name(fit), output)
             save_model(result.model, folder / "model", self.tokenizer(fit.model))
             _keep(folder, self._pools[fit.rows].row_ids, result.account())
 
         self.store.make("fits", self.fit_spec(fit), build)
         self._computed[fit.rows] = np.ones(fit.rows.size, dtype=bool)
 
-    def train(self, model: ModelSpec, encodings: Encodings, recipe: Any, name: str) -> Any:
-        """Fine-tune a fresh copy of the model; a TrainResult. Its weights are the caller's to keep."""
+    def train(
+        self,
+        model: ModelSpec,
+        encodings: Encodings,
+        recipe: TrainConfig,
+        name: str,
+        output: Path | None = None,
+        *,
+        resume: bool = False,
+    ) -> Any:
+        """Fine-tune a fresh copy of the model; a TrainResult. Its weights are the caller's to keep.
+
+        A reply counts by the weight of its message.
+        output  the folder for the recipe's checkpoints; without one there are none, and the weights are the same.
+        resume  go on from the last state in `output`, and leave states there by `recipe.checkpoint_steps`; else none are left.
+        """
         from curate.training.trainer import train
 
-        network = self.load_for_training(model)
+        recipe = recipe.model_copy(
+            update=({} if resume else {"checkpoint_steps": None}) | ({} if output else {"save_checkpoints": 0})
+        )
+        network = self.load_for_training(model, recipe)
         done, steps = 0, expected_steps(recipe, encodings.lengths)
         with self.stage("train", name) as stage, progress.task(name, steps, "steps") as advance:
 
@@ -285,14 +313,15 @@ class Engine(Pools):
                 advance(now - done)
                 done = now
 
-            result = train(network, self.tokenizer(model), encodings, recipe, output=None, progress=step)
+            weights, tokenizer = encodings.token_weights(), self.tokenizer(model)
+            result = train(network, tokenizer, encodings, recipe, weights=weights, output=output, resume=resume, progress=step)
             stage.computed_rows, stage.tokens, stage.flops = len(encodings), result.tokens, result.flops
         return result
 
     def fitted(self, fit: Fit) -> FittedModel:
         """The artifact that serves a fit. Raises CurateError when it was not made yet."""
         folder, note = self.serving(fit)
-        return FittedModel(folder / "model", folder.name, _account(folder), note)
+        return FittedModel(folder / "model", folder.name, _account(folder), note, tuple(model_checkpoints(folder).values()))
 
     def serving(self, fit: Fit | Vocabulary) -> tuple[Path, str | None]:
         """The folder of what serves a fit, and a note where it was made on other rows. CurateError when there is none."""

@@ -3,7 +3,6 @@
 Times are of this machine now. What is in the store already costs nothing.
 """
 
-import math
 import resource
 import sys
 import time
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from curate.budget import Limit
+from curate.costs import break_even
 from curate.embedding.record import Encode
 from curate.embedding.tfidf import TfidfModel
 from curate.engine import Engine
@@ -27,6 +27,10 @@ from curate.training.config import TrainConfig, expected_tokens, training_flops
 CALIBRATION_BATCHES = 3  # of forward passes
 EMBEDDED_ROWS = 256  # at most, that are embedded to time it
 CALIBRATION_STEPS = (2, 10)  # of trainings: those that warm up, and all
+# What makes a training one to be timed: so many steps, and nothing left behind.
+SHORT: dict[str, Any] = {
+    "epochs": None, "tokens": None, "save_checkpoints": 0, "checkpoint_steps": None, "report_to": "none"
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -86,16 +90,15 @@ class Calibration:
         key = model, rows, recipe.model_copy(update={"epochs": None, "steps": None, "tokens": None, "seed": 0})
         if key not in self._trainings:
             warm, steps = CALIBRATION_STEPS
-            encodings, network = self.engine.encodings(model, rows), self.engine.load_for_training(model)
+            encodings, network = self.engine.encodings(model, rows), self.engine.load_for_training(model, recipe)
             # Of a few batches it may seem better to cut them finer than all of them will be cut.
             parts = accumulation(encodings.lengths, recipe, network.device.type)
-            few = recipe.model_copy(
-                update={"epochs": None, "tokens": None, "steps": steps, "save_checkpoints": 0, "gradient_accumulation": parts}
-            )
-            train(network, None, encodings, few.model_copy(update={"steps": 1}))  # imports, buffers
+            few = recipe.model_copy(update=SHORT | {"steps": steps, "gradient_accumulation": parts})
+            tokenizer = self.engine.tokenizer(model)
+            train(network, tokenizer, encodings, few.model_copy(update={"steps": 1}))  # imports, buffers
             began, marks = time.perf_counter(), []  # when each step was done
-            network = self.engine.load_for_training(model)
-            result = train(network, None, encodings, few, progress=lambda done, total: marks.append(time.perf_counter()))
+            network = self.engine.load_for_training(model, recipe)
+            result = train(network, tokenizer, encodings, few, progress=lambda done, total: marks.append(time.perf_counter()))
             per_token = float(np.median(np.diff(marks[warm - 1 :]))) * steps / result.tokens
             setup = max(0.0, marks[-1] - began - per_token * result.tokens)
             self._trainings[key] = Speed(setup, per_token, peak_memory(self.engine))
@@ -116,7 +119,10 @@ class Calibration:
 
 
 def estimate(plan: Plan, calibration: Calibration) -> list[Step]:
-    """A line for each fit, each pass that runs a model and each embedding of texts, in the order in which they run."""
+    """A line for each fit, each pass that runs a model and each embedding of texts, in the order in which they run.
+
+    A fit that was made on other rows and serves all the same is in the engine's notes.
+    """
     engine = calibration.engine
     steps = [_fit(fit, calibration) for fit in plan.fits]
     for step in plan.passes:
@@ -131,21 +137,25 @@ def estimate(plan: Plan, calibration: Calibration) -> list[Step]:
             continue
         speed = calibration.forward(step)
         flops, seconds = forward_flops(base_model(step.model), tokens), speed.setup + speed.per_token * tokens
-        steps.append(Step(pass_name(step), len(missing), tokens, flops, seconds, speed.memory))
+        steps.append(Step(pass_name(step, len(missing)), len(missing), tokens, flops, seconds, speed.memory))
     return steps + [_embed(embed, calibration) for embed in plan.embeds]
 
 
 def _embed(embed: Embed, calibration: Calibration) -> Step:
     """How many tokens and FLOPs a reader of texts takes is not known beforehand."""
-    missing = calibration.engine.missing_vectors(embed)
+    engine, words = calibration.engine, vocabulary(embed)
+    missing = engine.missing_vectors(embed)
+    if words is not None and engine.kept(words) is not None:
+        engine.serving(words)  # which notes that the words are those of other rows
     if not len(missing):
         return Step(embed_name(embed), 0, 0, 0.0, 0.0, 0)
     speed = calibration.embedding(embed)
-    return Step(embed_name(embed), len(missing), 0, 0.0, speed.setup + speed.per_token * len(missing), speed.memory)
+    return Step(embed_name(embed, len(missing)), len(missing), 0, 0.0, speed.setup + speed.per_token * len(missing), speed.memory)
 
 
 def _fit(fit: Fit, calibration: Calibration) -> Step:
     if calibration.engine.kept(fit) is not None:
+        calibration.engine.serving(fit)  # which notes that it was made on other rows
         return Step(fit_name(fit), 0, 0, 0.0, 0.0, 0)
     return training(fit_name(fit), fit.model, fit.rows, fit.recipe, calibration)
 
@@ -161,10 +171,9 @@ def training(name: str, model: ModelSpec, rows: Rows, recipe: TrainConfig, calib
 def full_flops(model: ModelSpec, recipe: TrainConfig, tokens: int) -> float:
     """Of a training on so many tokens. What an adapter adds is left out."""
     size = parameter_count(model.folder())
-    again = recipe.gradient_checkpointing
-    if recipe.adapter == "none":
-        return training_flops(size, 0, tokens, gradient_checkpointing=again)
-    return training_flops(0, size, tokens, gradient_checkpointing=again)
+    trainable, frozen = (size, 0) if recipe.adapter == "none" else (0, size)
+    again, anchored = recipe.gradient_checkpointing, recipe.loss == "asft"
+    return training_flops(trainable, frozen, tokens, gradient_checkpointing=again, anchored=anchored)
 
 
 @dataclass(frozen=True)
@@ -178,8 +187,7 @@ class Worth:
     @property
     def trainings(self) -> int | None:
         """How many trainings must use the selection before it has paid for itself; None when no number of them does."""
-        saved = self.everything - self.train
-        return max(1, math.ceil(self.select / saved)) if saved > 0 else None
+        return break_even(selection=self.select, on_selection=self.train, without=self.everything)
 
 
 def worth(steps: Iterable[Step], engine: Engine, model: ModelSpec, rows: Rows, recipe: TrainConfig, limit: Limit) -> Worth:

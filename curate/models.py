@@ -17,7 +17,9 @@ from curate.lm.models import (
     resolve_device,
     resolve_dtype,
 )
+from curate.lm.weights import WEIGHT_VERSION
 from curate.store import Store
+from curate.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -51,6 +53,10 @@ class Models:
             "tokenizer": self._hash(model.folder(), TOKENIZER_FILES),
             "max_length": self.length_limit(model),
         }
+
+    def weight_spec(self, model: ModelSpec) -> dict[str, Any]:
+        """What token weights depend on beside the token ids."""
+        return {"kind": "weights", "version": WEIGHT_VERSION, "encoding": self.encoding_spec(model)}
 
     def _hash(self, folder: Path, patterns: tuple[str, ...]) -> str:
         before = len(self._hashes)
@@ -91,11 +97,18 @@ class Models:
             self._loaded = key, load_model(folder, device=device, dtype=self.pass_dtype, trust_remote_code=trust_remote_code)
         return self._loaded[1]
 
-    def load_for_training(self, model: ModelSpec) -> "PreTrainedModel":
-        """A fresh copy in float32, the caller's to change."""
+    def load_for_training(self, model: ModelSpec, recipe: TrainConfig | None = None) -> "PreTrainedModel":
+        """A fresh copy in float32, or in 4 bits where the recipe says so, the caller's to change."""
         self.unload()
-        device = resolve_device(self.device)
-        return load_model(model.folder(), device=device, dtype="float32", trust_remote_code=model.trust_remote_code)
+        recipe = recipe or TrainConfig()
+        quantized = recipe.quantization != "none"
+        return load_model(
+            model.folder(),
+            device=resolve_device(self.device),
+            dtype=recipe.dtype if quantized else "float32",
+            trust_remote_code=model.trust_remote_code,
+            quantization=recipe.quantization,
+        )
 
     def unload(self) -> None:
         self._loaded = None

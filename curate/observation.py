@@ -17,7 +17,7 @@ from curate.lm.views import AFTER_EXAMPLE, CONVERSATION, ROW_VIEWS
 from curate.manifests import made_from, write_left_out
 from curate.plan import merge
 from curate.pool import Pool
-from curate.preparation import PoolLike, Prepared, Unusable, as_model, as_pool, prepare
+from curate.preparation import PoolLike, Prepared, Unusable, as_model, as_pool, counts, prepare
 from curate.requests import Observe, Pairs, Rows
 from curate.signals import RowScore, RowTokens, RowVector
 from curate.stages import Stage
@@ -31,13 +31,15 @@ DEFAULT = ("mean_loss", "entropy", "margin", "el2n")
 class Observed:
     """Observables of every usable row, sorted by row id.
 
-    frame  row_id, source, tokens, response_tokens, then for each observable its value (a number; a list with one number per
-           scored token; an array of the model's width) and, where some are null, `<observable>_null` with the reason.
+    frame  row_id, source, tokens, response_tokens, file, line, id (`Pool.places`), then for each observable its value (a number;
+           a list with one number per scored token; an array of the model's width) and, where some are null,
+           `<observable>_null` with the reason.
     """
 
     frame: pl.DataFrame
     pool: Pool
     stages: list[Stage]
+    counts: dict[str, int]  # rows_in and what it is the sum of: rows_pool, rows_rejected, rows_duplicate, ...
     manifest: dict[str, Any] = field(default_factory=dict)
     unusable: tuple[Unusable, ...] = ()
 
@@ -66,18 +68,21 @@ def observe(
 
     Raises InputError for a pool, model, observable or view at fault.
     """
-    engine = engine or Engine()
-    prepared, requests = ask(pool, observables, engine, view=view, example=example, model=model)
+    engine, whole = engine or Engine(), as_pool(pool)
+    prepared, requests = ask(whole, observables, engine, view=view, example=example, model=model)
     engine.execute(merge(requests))
     answers = [(request.observable, engine.answer(request)) for request in requests]
     columns = [column for name, answer in answers for column in as_columns(name, answer)]
+    counted = counts(whole, prepared.pool)
     manifest = {
         "curate": versions(),
         "observables": list(observables),
         "view": requests[0].view,
         **made_from(engine, prepared, prepared.data.model),
+        "counts": counted,
     }
-    return Observed(prepared.table.with_columns(columns), prepared.pool, engine.stages, manifest, prepared.unusable)
+    frame = pl.concat([prepared.table, prepared.pool.places()], how="horizontal").with_columns(columns)
+    return Observed(frame, prepared.pool, engine.stages, counted, manifest, prepared.unusable)
 
 
 def ask(

@@ -7,6 +7,7 @@ from curate.lm.models import ModelSpec
 from curate.lm.observables import OBSERVABLES
 from curate.lm.views import AFTER_EXAMPLE, CONVERSATION
 from curate.requests import Embed, Fit, HiddenStates, Observe, Pairs, Request, Rows, Tfidf, Vocabulary
+from curate.wording import counted
 
 
 @dataclass(frozen=True)
@@ -112,19 +113,27 @@ def vocabulary(embed: Embed) -> Vocabulary | None:
 
 
 def fit_name(fit: Fit | Vocabulary) -> str:
+    rows = f"{counted(fit.rows.size)} of {fit.rows.role}"
     if isinstance(fit, Vocabulary):
-        return f"fit tfidf:{fit.dimensions} on {fit.rows.size:,} rows of {fit.rows.role}{_seen(fit.view)}"
-    return f"fit {fit.model.label} on {fit.rows.size:,} rows of {fit.rows.role}, seed {fit.recipe.seed}"
+        return f"fit tfidf:{fit.dimensions} on {rows}{_seen(fit.view)}"
+    return f"fit {fit.model.label} on {rows}, seed {fit.recipe.seed}"
 
 
-def pass_name(step: Pass) -> str:
+def pass_name(step: Pass, missing: int = 0) -> str:
+    """missing: how many of the rows are to be computed, where it is not all of them."""
     who = f"the {fit_name(step.model)}" if isinstance(step.model, Fit) else step.model.label
-    kind = "pairs" if isinstance(step.rows, Pairs) else "rows"
-    return f"{', '.join(step.recorded)} of {step.rows.size:,} {kind} of {step.rows.role}{_seen(step.view)} by {who}"
+    noun = "pair" if isinstance(step.rows, Pairs) else "row"
+    return f"{', '.join(step.recorded)} of {_some(missing, step.rows, noun)}{_seen(step.view)} by {who}"
 
 
-def embed_name(embed: Embed) -> str:
-    return f"embed {embed.rows.size:,} rows of {embed.rows.role}{_seen(embed.view)} by {embed.embedder.label}"
+def embed_name(embed: Embed, missing: int = 0) -> str:
+    """missing: as for a pass."""
+    return f"embed {_some(missing, embed.rows, 'row')}{_seen(embed.view)} by {embed.embedder.label}"
+
+
+def _some(missing: int, rows: Rows | Pairs, noun: str) -> str:
+    all_of_them = f"{counted(rows.size, noun)} of {rows.role}"
+    return f"{missing:,} of the {all_of_them}" if 0 < missing < rows.size else all_of_them
 
 
 def _seen(view: str) -> str:

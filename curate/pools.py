@@ -1,7 +1,7 @@
 """The pools of a run by handle, their rows as token ids, and the account of what was computed."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from curate.lm.encode import encode_rows
 from curate.lm.encodings import ENCODING_TYPE, Encodings, from_arrow, highest_ids
 from curate.lm.models import ModelSpec, token_ids, vocabulary_size
 from curate.lm.views import pair_id
+from curate.lm.weights import WEIGHT_TYPE, encode_weights, weighted_rows
 from curate.models import Models
 from curate.requests import Pairs, Rows
 from curate.stages import Stage, Timer
@@ -39,6 +40,7 @@ class Pools(Models):
         self._pools: dict[Rows, Pool] = {}
         self._encodings: dict[tuple[str, Rows], Encodings] = {}
         self._computed: dict[Rows, np.ndarray] = {}
+        self._weighted: dict[Rows, bool] = {}
 
     def hold(self, role: str, pool: "Pool") -> Rows:
         """A handle on a pool as it is, for what no model has to read."""
@@ -66,7 +68,8 @@ class Pools(Models):
             raise InputError(f"no row of the {role} can be used by {model.label}: {reasons[0]}")
         rows = self.hold(role, usable)
         keep = np.array([reason is None for reason in reasons])
-        self._encodings[model.name, rows] = from_arrow(usable.row_ids, table["value"].filter(pa.array(keep)))
+        encodings = from_arrow(usable.row_ids, table["value"].filter(pa.array(keep)))
+        self._encodings[model.name, rows] = replace(encodings, weights=self._weights(usable, encodings, model))
         self._computed[rows] |= (known < 0)[keep]
         return usable, rows, failed
 
@@ -109,6 +112,28 @@ class Pools(Models):
                 artifact.put([ids[i] for i in part], values, [row.reason for row in rows])
                 advance(len(part))
             stage.computed_rows, stage.reused_rows = len(missing), len(ids) - len(missing)
+
+    def _weights(self, pool: "Pool", encodings: Encodings, model: ModelSpec) -> dict[str, np.ndarray]:
+        """By row id the token weights of the rows that have any but 0 and 1, kept beside the token ids."""
+        weighted = weighted_rows(pool)
+        if not len(weighted):
+            return {}
+        artifact = self.store.rows(self.weight_spec(model), WEIGHT_TYPE)
+        ids = [encodings.row_ids[i] for i in weighted.tolist()]
+        missing = weighted[artifact.positions(ids) < 0]
+        for start in range(0, len(missing), ENCODE_SHARD):
+            part = missing[start : start + ENCODE_SHARD].tolist()
+            conversations = [(pool.messages(i), pool.tools(i)) for i in part]
+            found = encode_weights(self.tokenizer(model), conversations, [encodings.loss_mask[i] for i in part])
+            artifact.put([encodings.row_ids[i] for i in part], found, [None] * len(part))
+        kept = artifact.get(ids)["value"]
+        return {row_id: np.asarray(values.as_py(), np.float32) for row_id, values in zip(ids, kept, strict=True)}
+
+    def weighted(self, rows: Rows) -> bool:
+        """Whether trainings on these rows weigh some reply by other than 0 and 1."""
+        if rows not in self._weighted and rows in self._pools:
+            self._weighted[rows] = len(weighted_rows(self._pools[rows])) > 0
+        return self._weighted.get(rows, False)
 
     def ids(self, rows: Rows | Pairs) -> Sequence[str]:
         """What the values of rows or pairs are kept under."""

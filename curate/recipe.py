@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from curate.budget import Budget
 from curate.comparison import compare
+from curate.comparison.design import SECOND_RATE
 from curate.engine import Engine
 from curate.errors import InputError, first_fault
 from curate.evaluation.grammar import parse_head
@@ -53,6 +54,8 @@ class CompareStage(BaseModel):
     tokens: int | None = None
     epochs: float | None = None
     full: bool = True
+    margin: float = 0.01
+    second_rate: float | None = SECOND_RATE
     train: TrainConfig = TrainConfig()
 
     @model_validator(mode="after")
@@ -191,6 +194,8 @@ def _compare(stage: CompareStage, recipe: Recipe, pool: Pool, folder: Path, shar
         tokens=stage.tokens,
         epochs=stage.epochs,
         full=stage.full,
+        margin=stage.margin,
+        second_rate=stage.second_rate,
         recipe=stage.train,
         **shared,
     )

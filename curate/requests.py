@@ -53,7 +53,11 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Fit:
-    """A model fine-tuned from `model` on `rows` by the trainer. Answer: FittedModel."""
+    """A model fine-tuned from `model` on `rows` by the trainer. Answer: FittedModel.
+
+    With `recipe.save_checkpoints` it keeps the model at that many steps on the way, and with `recipe.save_optimizer` what
+    `curate.training.checkpoints` reads beside them.
+    """
 
     model: ModelSpec
     rows: Rows
@@ -160,3 +164,4 @@ class FittedModel:
     address: str
     account: dict[str, float]  # tokens, loss_tokens, epochs, steps, seconds, flops of the training
     note: str | None = None  # set when a fit on other rows was kept: says how far they differ
+    checkpoints: tuple[Path, ...] = ()  # `recipe.save_checkpoints` folders like it, in the order of their steps

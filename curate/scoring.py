@@ -26,8 +26,9 @@ from curate.versions import versions
 
 @dataclass
 class Scores:
-    """Scores of one or more methods over a pool. `frame` has row_id, source, tokens, response_tokens, then for each
-    method its score (null where it has none) and, where some are null, `<method>_null` with the reason."""
+    """Scores of one or more methods over a pool. `frame` has row_id, source, tokens, response_tokens, file, line and, where the
+    user's rows have one, id (`Pool.places`), then for each method its score (null where it has none) and, where some are
+    null, `<method>_null` with the reason."""
 
     frame: pl.DataFrame
     pool: Pool
@@ -97,7 +98,7 @@ def score(
         "counts": counted,
     }
     return Scores(
-        prepared.table.with_columns(columns),
+        pl.concat([prepared.table, prepared.pool.places()], how="horizontal").with_columns(columns),
         prepared.pool,
         list(preferences),
         preferences,

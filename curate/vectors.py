@@ -15,7 +15,7 @@ from curate.manifests import worked_on, write_left_out
 from curate.observation import as_columns
 from curate.plan import base_model, merge
 from curate.pool import Pool
-from curate.preparation import PoolLike, Unusable, as_embedder, as_model, as_pool, unusable_rows
+from curate.preparation import PoolLike, Unusable, as_embedder, as_model, as_pool, counts, unusable_rows
 from curate.requests import Embed, Embedder, HiddenStates
 from curate.stages import Stage
 from curate.store import write_manifest
@@ -26,22 +26,24 @@ from curate.versions import versions
 class Embedded:
     """A vector of every usable row, sorted by row id.
 
-    frame  row_id, source, embedding (an array of float32, not normalised) and, where some are null, `embedding_null` with the
-           reason.
+    frame  row_id, source, file, line, id (`Pool.places`), embedding (an array of float32, not normalised) and, where some are
+           null, `embedding_null` with the reason.
     """
 
     frame: pl.DataFrame
     pool: Pool
     stages: list[Stage]
     notes: list[str]
+    counts: dict[str, int]  # rows_in and what it is the sum of: rows_pool, rows_rejected, rows_duplicate, ...
     manifest: dict[str, Any] = field(default_factory=dict)
     unusable: tuple[Unusable, ...] = ()
 
     def summary(self) -> dict[str, Any]:
-        """embedder, rows, null (rows without a vector), dimensions."""
+        """embedder, rows, null (rows without a vector), dimensions, and the account of the pool."""
         vectors = self.frame["embedding"]
         size = self.frame.schema["embedding"].shape[0]  # type: ignore[attr-defined]
-        return {"embedder": self.manifest["embedder"], "rows": len(vectors), "null": vectors.null_count(), "dimensions": size}
+        found = {"embedder": self.manifest["embedder"], "rows": len(vectors), "null": vectors.null_count(), "dimensions": size}
+        return {**found, **self.counts}
 
     def write(self, out: str | Path, *, overwrite: bool = False) -> None:
         """embeddings.parquet, the rejected and duplicate rows and the manifest, in a folder that is made."""
@@ -68,13 +70,16 @@ def embed(
 
     Raises InputError for a pool, model, embedder or view at fault.
     """
-    engine = engine or Engine()
-    usable, unusable, request = ask(pool, embedder, engine, view=view, model=model)
+    engine, whole = engine or Engine(), as_pool(pool)
+    usable, unusable, request = ask(whole, embedder, engine, view=view, model=model)
     engine.execute(merge([request]))
     columns = {"row_id": usable.row_ids, "source": pl.Series(usable.sources, dtype=pl.String)}
-    frame = pl.DataFrame(columns).with_columns(as_columns("embedding", engine.answer(request)))
-    made = {"embedder": request.embedder.label, "view": view, **worked_on(engine, usable)}
-    return Embedded(frame, usable, engine.stages, engine.notes, {"curate": versions(), **made}, unusable)
+    frame = pl.concat([pl.DataFrame(columns), usable.places()], how="horizontal").with_columns(
+        as_columns("embedding", engine.answer(request))
+    )
+    counted = counts(whole, usable)
+    made = {"embedder": request.embedder.label, "view": view, **worked_on(engine, usable), "counts": counted}
+    return Embedded(frame, usable, engine.stages, engine.notes, counted, {"curate": versions(), **made}, unusable)
 
 
 def ask(

@@ -7,7 +7,7 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 import curate
-from curate.comparison.verdict import table_row
+from curate.comparison.tables import table_row
 from flows.executor import PrefectExecutor
 
 Options = dict[str, Any]

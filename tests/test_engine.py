@@ -18,7 +18,7 @@ from curate.lm.encodings import ENCODING_TYPE, from_arrow
 from curate.lm.models import ModelSpec
 from curate.lm.observables import OBSERVABLES, Observable
 from curate.method import Method
-from curate.plan import Pass
+from curate.plan import Pass, merge
 from curate.pool import read_pool
 from curate.preparation import prepare
 from curate.registry import make_method
@@ -408,7 +408,7 @@ def test_what_a_fit_took_is_kept(run, small_pool, store, tiny):
     data = prepare(again.engine, again.pool, model=ModelSpec(str(tiny)), recipe=QUICK).data
     methods = [make_method(name) for name in ("lobass", "perplexity", "longest")]
     seen = again.engine.gather(methods, data)
-    took = [again.engine.seconds(seen, method) for method in methods]
+    took = [again.engine.cost(seen, method)[0] for method in methods]
     assert took[0] > took[1] > 0 and took[2] == 0
     [account] = [json.loads(path.read_text()) for path in store.root.glob("fits/*/fit.json")]
     assert account["tokens"] == stages(first, "train")[0][2] and took[0] > account["seconds"] > 0
@@ -478,3 +478,39 @@ def test_encodings_come_back_as_they_went(store):
         assert found.loss_mask[i].tolist() == rows[number]["loss_mask"].tolist()
     assert found.truncated.tolist() == [False, True, False, True]
     assert len(from_arrow([], artifact.get([])["value"])) == 0
+
+
+def test_a_fit_keeps_its_checkpoints(store, small_pool, tiny, monkeypatch):
+    """The models on the way, with what the optimizer knew; the last is the model itself."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from curate.training.checkpoints import read_adapted, read_optimizer
+
+    def fitted(recipe):
+        engine = Engine(store=store)
+        data = prepare(engine, read_pool(small_pool), model=ModelSpec(str(tiny)), recipe=recipe).data
+        fit = Fit(data.model, data.pool, recipe)
+        engine.execute(merge([fit]))
+        return engine.fitted(fit)
+
+    kept = TrainConfig(lora_r=2, batch_tokens=64, save_checkpoints=3, save_optimizer=True, checkpoint_steps=2)
+    found = fitted(kept)
+    steps = [int(path.name.removeprefix("checkpoint-")) for path in found.checkpoints]
+    assert len(steps) == 3 and steps == sorted(steps) and steps[-1] == found.account["steps"]
+    assert not (found.folder.parent / "states").exists()
+    ids = torch.arange(3, 12)[None]
+    with torch.no_grad():
+        outputs = [AutoModelForCausalLM.from_pretrained(path)(ids).logits for path in (*found.checkpoints, found.folder)]
+    assert torch.equal(outputs[2], outputs[3]) and not torch.equal(outputs[0], outputs[2])
+    names = {
+        name for name, weight in read_adapted(AutoModelForCausalLM.from_pretrained(tiny), found.checkpoints[0]).named_parameters()
+    }
+    moments = read_optimizer(found.checkpoints[0])
+    assert moments and set(moments) <= names
+    assert {float(of["step"]) for of in moments.values()} == {steps[0]}
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "train", None)
+        assert fitted(kept) == found  # out of the store
+    without = fitted(kept.model_copy(update={"save_checkpoints": 0}))
+    assert without.checkpoints == () and without.address != found.address

@@ -92,14 +92,14 @@ def test_a_comparison_is_estimated_before_it_runs(engine, small_pool, make_pool,
     steps = estimate_compare(engine=engine, **asked)
     fresh = Engine(store=Store(engine.store.root))
     compare(engine=fresh, **asked)
-    arms = 4 * 2 + 2  # lobass, random, balanced and longest; and the whole pool
+    arms = 5 * 2 + 2  # lobass, random, balanced and longest, and one as long as the best; and the whole pool
     names = [step.name for step in steps]
     assert [name.split(" on ")[0] for name in names] == [
         *["fit tiny"] * 2,
         "mean_loss of 24 rows of pool by tiny",
         *["mean_loss of 24 rows of pool by the fit tiny"] * 2,
         f"train {arms} arms",  # and the whole pool for an epoch is what lobass fits
-        "evaluate 13 models",
+        "evaluate 15 models",
     ]
     estimated = {
         "train": sum(step.tokens for step in steps if step.name.startswith(("train", "fit"))),

@@ -39,6 +39,13 @@ def test_imports_nothing_heavy(arguments):
     assert json.loads(done.stderr.splitlines()[-1])["modules"] == []
 
 
+def test_looking_at_a_pool_imports_no_torch(small_pool, tmp_path):
+    """It takes the longest to import, and a tokenizer does not need it."""
+    source = SHOW.format(arguments=["inspect", str(small_pool), "--store", str(tmp_path / "store")], heavy=HEAVY)
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True)
+    assert json.loads(done.stderr.splitlines()[-1]) == {"code": 0, "modules": ["transformers"]}
+
+
 def test_importing_the_library_imports_nothing_heavy():
     source = f"import curate, sys; print([m for m in {HEAVY!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)

@@ -1,7 +1,9 @@
 """Fine-tuning a pool into a folder."""
 
+import contextlib
 import json
 
+import numpy as np
 import pytest
 
 import curate
@@ -61,3 +63,38 @@ def test_a_training_that_fails_leaves_nothing(engine, small_pool, tiny, tmp_path
     with pytest.raises(OSError, match="No space"):
         curate.train(small_pool, out=tmp_path / "out", model=tiny, engine=engine)
     assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".out*"))
+
+
+def test_a_training_that_was_stopped_is_gone_on_with(engine, small_pool, tiny, tmp_path, monkeypatch):
+    """The same call does, and ends with the same bits as one that was let be."""
+    from safetensors.numpy import load_file
+
+    recipe = TrainConfig(steps=8, batch_tokens=64, lora_r=2, save_checkpoints=2, save_optimizer=True, checkpoint_steps=3)
+    curate.train(small_pool, out=tmp_path / "whole", model=tiny, recipe=recipe, engine=engine)
+    steps = []
+
+    def stop(now):
+        steps.append(now)
+        if len(steps) == 5:
+            raise KeyboardInterrupt
+
+    @contextlib.contextmanager
+    def task(name, total=None, unit="rows"):
+        yield stop if unit == "steps" else lambda done: None
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("curate.engine.progress.task", task)
+        curate.train(small_pool, out=tmp_path / "out", model=tiny, recipe=recipe, engine=engine)
+    assert not (tmp_path / "out").exists() and (tmp_path / "out.unfinished" / "states" / "step-3").is_dir()
+    with pytest.raises(InputError, match="other settings"):
+        curate.train(small_pool, out=tmp_path / "out", model=tiny, recipe=recipe.model_copy(update={"seed": 1}), engine=engine)
+    steps.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr("curate.engine.progress.task", task)
+        steps.extend([0] * 5)  # it will not stop again
+        curate.train(small_pool, out=tmp_path / "out", model=tiny, recipe=recipe, engine=engine)
+    assert len(steps) == 5 + 5 and not (tmp_path / "out.unfinished").exists()
+    assert sorted(path.name for path in (tmp_path / "out").glob("checkpoint-*")) == ["checkpoint-4", "checkpoint-8"]
+    for file in [*(tmp_path / "whole").rglob("*.safetensors")]:
+        one, other = load_file(file), load_file(tmp_path / "out" / file.relative_to(tmp_path / "whole"))
+        assert one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)

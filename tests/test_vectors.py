@@ -64,7 +64,7 @@ def embedder(request):
 
 def test_every_kind_gives_a_vector_per_row(run, small_pool, tiny, embedder):
     found = run(small_pool, embedder, model=tiny)
-    assert found.frame.columns == ["row_id", "source", "embedding"] and len(found.frame) == 24
+    assert found.frame.columns == ["row_id", "source", "file", "line", "embedding"] and len(found.frame) == 24
     assert found.frame["row_id"].is_sorted() and set(found.frame["source"]) == {"s0", "s1", "s2"}
     assert found.frame["embedding"].dtype in [pl.Array(pl.Float32, width) for width in (8, 16, 32)]
     assert not found.frame["embedding"].is_null().any() and len(set(map(tuple, vectors(found).values()))) == 24
@@ -231,7 +231,7 @@ def test_methods_share_vectors_and_the_space_of_the_target(store, small_pool, ma
     assert len(list(store.root.glob("fits/*"))) == (kind == "tfidf")
     prepared = prepare(engine, read_pool(small_pool), model=ModelSpec(str(tiny)), target=read_pool(target), embedder=kind)
     seen = engine.gather([Lonely()], prepared.data)
-    assert engine.seconds(seen, Lonely()) > 0
+    assert engine.cost(seen, Lonely())[0] > 0
     picked = curate.select(small_pool, Lonely(), budget=3, model=tiny, target=target, engine=Engine(store=store), embedder=kind)
     assert picked.manifest["embedder"] == prepared.data.embedder.label
     assert picked.summary["computed_rows"] == 0 and len(picked) == 3
@@ -242,7 +242,7 @@ def test_methods_share_vectors_and_the_space_of_the_target(store, small_pool, ma
 def test_seconds_count_what_was_learned(store, small_pool, tiny):
     engine = Engine(store=store)
     prepared = prepare(engine, read_pool(small_pool), model=ModelSpec(str(tiny)), target=read_pool(small_pool), embedder="tfidf")
-    took = engine.seconds(engine.gather([Lonely()], prepared.data), Lonely())
+    took = engine.cost(engine.gather([Lonely()], prepared.data), Lonely())[0]
     [fit] = [json.loads(path.read_text())["seconds"] for path in store.root.glob("fits/*/fit.json")]
     assert took > fit > 0 and took == pytest.approx(sum(s.seconds for s in engine.stages if s.kind in ("fit", "embed")), rel=0.9)
 

@@ -29,11 +29,13 @@ def compare(
     epochs: Annotated[float | None, Option(help="instead: epochs of the largest budget (default 3)")] = None,
     full: Annotated[bool, Option("--full/--no-full", help="also train on the whole pool")] = True,
     margin: Annotated[float, Option(help="what counts as equivalent, as a fraction of random's metric")] = 0.01,
-    truth: Truth = None, seed: Seed = 0,
+    second_rate: Annotated[float, Option(help="where a selection beats random, try both at this multiple of the rate; 0: not")]
+    = 0.333, truth: Truth = None, seed: Seed = 0,
 ) -> None:  # fmt: skip
     """Train on each method's picks and on random picks, at equal tokens, and say which are better.
 
-    random, balanced (random by source) and longest are always in: a method that does not beat them is not worth its cost.
+    random, balanced (random by source) and longest are always in, and random rows with replies as long as the best picks':
+    a method that does not beat them is not worth its cost.
 
     Example: curate compare pool.jsonl --methods lobass,longest --budget 5%,10% --seeds 5 --eval dev.jsonl --out verdict/
     """
@@ -50,6 +52,7 @@ def compare(
     asked = {
         "pool": read, "methods": methods.split(","), "budgets": budgets, "evals": evals.tasks(), "seeds": seeds, "tokens": tokens,
         "epochs": epochs, **asdict(models), **asdict(others), "full": full, "margin": margin, "recipe": recipe, "seed": seed,
+        "second_rate": second_rate or None,
     }  # fmt: skip
     if output.plan:
         from curate.report.plans import plan_compare

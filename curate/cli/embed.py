@@ -7,6 +7,7 @@ from typer import Option
 from curate.cli.expand import Only
 from curate.cli.options import EngineOptions, ModelOptions, PlannedOutput, PoolOptions
 from curate.cli.terminal import console, print_json, say_written
+from curate.wording import account_of, counted
 
 
 def embed(
@@ -32,6 +33,6 @@ def embed(
         return print_json({**found.summary(), "out": str(output.out)})
     summary = found.summary()
     null = f", {summary['null']:,} of them null" if summary["null"] else ""
-    text = f"{summary['rows']:,} rows{null}, {summary['dimensions']:,} dimensions by {summary['embedder']}"
-    console().print("\n".join([text, *found.notes]), highlight=False, markup=False)
+    text = f"{counted(summary['rows'])}{null}, {summary['dimensions']:,} dimensions by {summary['embedder']}"
+    console().print("\n".join([account_of(summary), text, *found.notes]), highlight=False, markup=False)
     say_written(output.out)

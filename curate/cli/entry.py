@@ -50,7 +50,9 @@ def _main(arguments: Sequence[str]) -> int:
 
 
 def _shown(arguments: Sequence[str]) -> Any:
-    if not arguments or {"-h", "--help"} & set(arguments) or arguments[0] == "methods":
+    from curate.training.folders import first_process
+
+    if not arguments or {"-h", "--help"} & set(arguments) or arguments[0] == "methods" or not first_process():
         from contextlib import nullcontext
 
         return nullcontext()

@@ -22,8 +22,9 @@ def inspect(
     engine: Annotated[EngineOptions, Only("store", "max_length")], report: ReportOptions,
     examples: Annotated[int, Option(min=0, help="conversations to show")] = 2,
 ) -> None:  # fmt: skip
-    """Look at a pool: shapes, sources, lengths, problems, duplicates, and conversations with what is learned from in colour."""
-    from curate.report.inspection import inspect_pool, show_inspection
+    """Look at a pool: shapes, sources, lengths, problems, duplicates, and conversations with what is learned from marked."""
+    from curate.report.inspected import show_inspection
+    from curate.report.inspection import inspect_pool
 
     found = inspect_pool(pool.read(engine, models.model), models.model, engine.settings, engine.store, examples)
     print_json(found.summary) if report.as_json else show_inspection(console(), found)

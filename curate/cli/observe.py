@@ -7,6 +7,7 @@ from typer import Option
 from curate.cli.expand import Only
 from curate.cli.options import EngineOptions, ModelOptions, PlannedOutput, PoolOptions
 from curate.cli.terminal import console, print_json, say_written
+from curate.wording import account_of
 
 
 def observe(
@@ -33,8 +34,9 @@ def observe(
     found = engine.run("observe", pool=read, observables=names, **asked)
     found.write(output.out, overwrite=output.overwrite)
     if output.as_json:
-        return print_json({"rows": len(found.frame), "columns": found.frame.columns, "out": str(output.out)})
+        return print_json({**found.counts, "rows": len(found.frame), "columns": found.frame.columns, "out": str(output.out)})
     from curate.report.scores import show_observed
 
+    console().print("\n".join([account_of(found.counts), *found.manifest["notes"]]), highlight=False, markup=False)
     console().print(show_observed(found))
     say_written(output.out)

@@ -31,13 +31,13 @@ class PoolOptions:
     limit: Annotated[int | None, Option("--limit", min=1, help="read the first N rows only")] = None
     strict: Annotated[bool, Option("--strict", help="stop when any row cannot be used")] = False
     near_duplicates: Annotated[
-        float | None, Option("--near-duplicates", metavar="SIMILARITY", help="leave out rows as near as this to another; try 0.8")
+        str | None, Option("--near-duplicates", metavar="SIMILARITY", help="leave out rows as near as this to another; try 0.8")
     ] = None
     decontaminate: Annotated[
         list[str] | None, Option("--decontaminate", metavar="FILE", help="leave out rows that overlap an evaluation set; repeat")
     ] = None
     cap: Annotated[
-        list[str] | None, Option("--cap", metavar="[SOURCE=]N", help="at most N rows of a source, or of every source; repeat")
+        list[str] | None, Option("--cap", metavar="[SOURCE=]N", help="at most N rows of a source, or of every other one; repeat")
     ] = None
     repeat: Annotated[
         list[str] | None, Option("--repeat", metavar="SOURCE=K", help="write and train on rows of a source K times; repeat")
@@ -53,29 +53,27 @@ class PoolOptions:
 
         engine, models: what is to use the rows; the first model is the one to be trained, None where another trains.
         """
-        cap, repeat = _cap(self.cap), _counts(self.repeat, "--repeat")
+        near, cap, repeat = _similarity(self.near_duplicates), _cap(self.cap), _repeat(self.repeat)
         from curate.pool import refine
         from curate.preparation import as_pool
 
         pool = as_pool(self.pool, columns=key_values(self.mapping, "--map"), limit=self.limit)
-        if self.strict:
-            self._refuse(pool.report.rejected)
         pool = refine(
             pool,
-            near_duplicates=self.near_duplicates,
+            near_duplicates=near,
             decontaminate=self.decontaminate or (),
             cap=cap,
             repeat=repeat,
             seed=seed,
         )
         if self.strict:
-            self._refuse(engine.unusable(pool, *models))
+            self._refuse(pool, [*pool.report.rejected, *engine.unusable(pool, *models)])
         return pool
 
     @staticmethod
-    def _refuse(rejected: Sequence[Any]) -> None:
+    def _refuse(pool: Any, rejected: Sequence[Any]) -> None:
         if rejected:
-            first = rejected[0]
+            first = min(rejected, key=lambda row: (pool.report.files.index(row.file), row.line))
             raise InputError(
                 f"--strict: {counted(len(rejected))} rejected, the first in {first.file} line {first.line}: {first.reason}"
             )
@@ -136,8 +134,23 @@ class TrainingOptions:
 
     panel: ClassVar = "Training"
     adapter: Annotated[str | None, Option("--adapter", help="of trainings: lora, or none to train every weight")] = None
+    lora_r: Annotated[int | None, Option("--lora-r", min=1, help="rank of the adapters")] = None
+    lora_alpha: Annotated[float | None, Option("--lora-alpha", help="scale of the adapters")] = None
+    lora_variant: Annotated[
+        str | None, Option("--lora-variant", help="lora, rslora, dora, or begun by pissa, olora, eva or corda")
+    ] = None
+    quantization: Annotated[str | None, Option("--quantization", help="of the weights below adapters: 4bit is QLoRA")] = None
+    loss: Annotated[str | None, Option("--loss", help="of a token: nll, dft, or asft")] = None
+    anchor: Annotated[float | None, Option("--anchor", help="of asft: weight of the divergence from the start")] = None
+    masked_thought: Annotated[
+        float | None, Option("--masked-thought", metavar="SHARE", help="of the replies' tokens that the model may not read")
+    ] = None
     learning_rate: Annotated[float | None, Option("--learning-rate", "--lr", help="of trainings, at its peak")] = None
     batch_tokens: Annotated[int | None, Option("--batch-tokens", min=1, help="of trainings: tokens in a batch")] = None
+    bf16: Annotated[bool, Option("--bf16", help="train in mixed precision, bfloat16")] = False
+    gradient_checkpointing: Annotated[
+        bool, Option("--gradient-checkpointing", help="train in less memory, computing activations twice")
+    ] = False
 
     def recipe(self, **more: Any) -> Any:
         """The settings of a training: those given here and by the verb, the defaults for the rest."""
@@ -146,6 +159,8 @@ class TrainingOptions:
         from curate.training.config import TrainConfig
 
         given = {**asdict(self), **more}
+        if given.pop("bf16"):
+            given["dtype"] = "bfloat16"
         try:
             return TrainConfig(**{key: value for key, value in given.items() if value is not None})
         except ValidationError as error:
@@ -266,21 +281,48 @@ def key_values(given: Sequence[str] | None, option: str) -> dict[str, str]:
     return pairs
 
 
+def _similarity(given: str | None) -> float | None:
+    """0.8, or 80%."""
+    if given is None:
+        return None
+    number, percent = given.removesuffix("%"), given.endswith("%")
+    try:
+        similarity = float(number) / (100 if percent else 1)
+    except ValueError:
+        raise InputError(f"--near-duplicates {given!r}: write a similarity, such as 0.8 or 80%") from None
+    if not 0 < similarity <= 1:
+        said = f"the similarity must be above 0 and at most 1, not {similarity:g}; write 0.8 or 80%"
+        raise InputError(f"--near-duplicates {given!r}: {said}")
+    return similarity
+
+
 def _cap(given: Sequence[str] | None) -> int | dict[str, int] | None:
-    if given and not any("=" in text for text in given):
-        if len(given) > 1:
-            raise InputError(f"--cap {given[1]!r}: one cap for every source is enough; write SOURCE=N for a cap of its own")
-        return _whole(given[0], "--cap", given[0])
-    return _counts(given, "--cap") or None
+    """A number for every source, numbers by source, or both: then the general one is under `EVERY_OTHER`."""
+    from curate.pool.refinement import EVERY_OTHER
+
+    general = [text for text in given or () if "=" not in text]
+    if len(general) > 1:
+        raise InputError(f"--cap {general[1]!r}: there is a cap for every source already, {general[0]}; write SOURCE=N")
+    counts = _counts([text for text in given or () if "=" in text], "--cap", "N or SOURCE=N")
+    if not general:
+        return counts or None
+    most = _whole(general[0], "--cap", general[0])
+    return {EVERY_OTHER: most, **counts} if counts else most
 
 
-def _counts(given: Sequence[str] | None, option: str) -> dict[str, int]:
+def _repeat(given: Sequence[str] | None) -> dict[str, int]:
+    return _counts(given, "--repeat", "SOURCE=K, such as maths=3")
+
+
+def _counts(given: Sequence[str] | None, option: str, form: str) -> dict[str, int]:
     """Sources and numbers, SOURCE=N; a source may have an = in its name."""
-    counts = {}
+    counts: dict[str, int] = {}
     for text in given or ():
         source, equals, number = text.rpartition("=")
         if not equals or not source:
-            raise InputError(f"{option} {text!r}: write SOURCE=N")
+            raise InputError(f"{option} {text!r}: write {form}")
+        if source in counts:
+            raise InputError(f"{option} {text!r}: there is a number for {source!r} already")
         counts[source] = _whole(number, option, text)
     return counts
 

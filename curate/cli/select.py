@@ -62,4 +62,4 @@ def select(
         return print_json({**selection.summary, "out": str(output.out)})
     from curate.report.terminal import show_selection
 
-    console().print(show_selection(selection.summary, str(output.out)))
+    console().print(show_selection(selection.summary, str(output.out), selection.manifest["notes"]))

@@ -57,10 +57,12 @@ def verify(
     from curate.report.store import show_verified, verified_as_json
     from curate.store import Store, verbs
 
-    found = verbs.verify(Store.existing(engine.store))
+    store = Store.existing(engine.store)
+    found, left = verbs.verify(store), None
     if repair:
         verbs.repair(found)
-    print_json(verified_as_json(found, repair)) if report.as_json else show_verified(console(), found, repair)
+        left = verbs.remaining(store)
+    print_json(verified_as_json(found, left)) if report.as_json else show_verified(console(), found, left)
     if found.damaged and not repair:
         raise typer.Exit(1)
 

@@ -19,11 +19,21 @@ def train(
     epochs: Annotated[float | None, Option(help="passes over the rows (default 1)")] = None,
     steps: Annotated[int | None, Option(help="optimizer steps, instead of epochs")] = None,
     tokens: Annotated[int | None, Option(help="processed tokens, instead of epochs")] = None,
+    save_checkpoints: Annotated[
+        int | None, Option(min=0, help="models to keep on the way, at even distances, the last at the end")
+    ] = None,
+    save_optimizer: Annotated[bool, Option("--save-optimizer", help="keep adapters and optimizer state with each")] = False,
+    checkpoint_steps: Annotated[
+        int | None, Option(min=1, help="steps between two states; stopped, the same command goes on from the last")
+    ] = None,
     seed: Seed = 0,
 ) -> None:  # fmt: skip
     """Fine-tune a model on a pool or a selection; the output is a folder that transformers loads."""
     output.check(*pool.files, models.model, engine.store)
-    recipe = training.recipe(epochs=epochs, steps=steps, tokens=tokens, seed=seed)
+    recipe = training.recipe(
+        epochs=epochs, steps=steps, tokens=tokens, seed=seed,
+        save_checkpoints=save_checkpoints, save_optimizer=save_optimizer, checkpoint_steps=checkpoint_steps,
+    )  # fmt: skip
     account = engine.run(
         "train",
         pool=pool.read(engine, models.model, seed=seed),
@@ -32,9 +42,13 @@ def train(
         recipe=recipe,
         overwrite=output.overwrite,
     )
+    from curate.training.folders import first_process
+
+    if not first_process():
+        return
     if output.as_json:
         return print_json({**account, "out": str(output.out)})
-    from curate.report.terminal import account_of
+    from curate.wording import account_of
 
     console().print(
         f"{account_of(account)}\n"

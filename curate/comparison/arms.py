@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -13,20 +13,30 @@ from curate.engine import Engine
 from curate.evaluation.results import check_finite, read_items
 from curate.evaluation.tasks import EVALUATE_VERSION, Task, evaluate
 from curate.lm.models import ModelSpec, load_model, resolve_device
+from curate.lm.weights import WEIGHT_VERSION
 from curate.requests import Fit, Rows
 from curate.store import hash_ids
 from curate.training.config import TRAIN_VERSION, TrainConfig
 
+Kind = Literal["random", "control", "method", "full", "ceiling", "untrained", "length-matched", "second rate"]
+
 
 @dataclass(frozen=True)
 class Arm:
-    """One training of a comparison: which rows, how, and under which name it stands in the table."""
+    """One training of a comparison: which rows, how, and under which name it stands in the table.
+
+    kind  random: what all are held against. control: another simple choice. method: a named one. full: everything, at equal
+          tokens. ceiling: everything, for an epoch. untrained: the model as it is. length-matched: random rows with replies
+          as long as those of the method `of`. second rate: an arm of the method `of` at another learning rate.
+    """
 
     method: str
     budget: str
     seed: int
     positions: tuple[int, ...]  # rows of the pool, ascending
     recipe: TrainConfig | None  # None: the model as it is, untrained
+    kind: Kind = "method"
+    of: str | None = None
 
     @property
     def name(self) -> str:
@@ -68,8 +78,14 @@ class Bench:
         index = np.array(arm.positions, dtype=np.int64)
         return np.repeat(index, self.repeats[index])
 
+    def width(self) -> int:
+        """Entries of the hidden states, on which the default learning rate depends."""
+        return int(self.engine.load_for_training(self.model).get_input_embeddings().weight.shape[1])
+
     def spec(self, arm: Arm) -> dict[str, Any]:
-        row_ids = self.engine.encodings(self.model, self.rows).row_ids
+        encodings = self.engine.encodings(self.model, self.rows)
+        row_ids = encodings.row_ids
+        weighted = any(row_ids[i] in encodings.weights for i in arm.positions)
         return {
             "kind": "arm",
             "version": [TRAIN_VERSION, EVALUATE_VERSION],
@@ -78,6 +94,7 @@ class Bench:
             "recipe": arm.recipe.identity() if arm.recipe else None,
             "rows": hash_ids(row_ids[i] for i in self.trained_on(arm)),
             "tasks": [task.identity(rows.fingerprint) for task, rows in self.tasks],
+            **({"weights": WEIGHT_VERSION} if weighted else {}),  # of messages, in the loss
         }
 
     def run(self, arm: Arm) -> ArmResult:

@@ -4,7 +4,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from curate.comparison.run import Setup, set_up
+from curate.comparison.design import Setup, set_up
 from curate.estimate import Calibration, Step, estimate, peak_memory, training, typical
 from curate.evaluation.tasks import evaluate
 from curate.lm.models import forward_flops
@@ -14,11 +14,11 @@ from curate.requests import Fit
 BATCH_TOKENS = 4096  # of evaluations
 
 
-def estimate_compare(*, full: bool = True, **asked: Any) -> list[Step]:
+def estimate_compare(**asked: Any) -> list[Step]:
     """The fits and passes of every seed's selections, then the trainings and evaluations of all arms.
 
-    asked: as `compare` has it. At most so much: methods that pick the same rows share their arms, and arms that are in the
-    store are not run again.
+    asked: as `compare` has it. Methods that pick the same rows share their arms, and arms that are in the store are not run
+    again. One length-matched control is counted at each budget; what is run only where a selection beats random is not.
     """
     setup = set_up(**asked)
     design, bench, prepared = setup.design, setup.bench, setup.prepared
@@ -32,9 +32,9 @@ def estimate_compare(*, full: bool = True, **asked: Any) -> list[Step]:
     plan = merge(requests)
     steps = estimate(plan, calibration)
     seeds = len(design.seeds)
-    arms = len(design.methods) * len(design.budgets) * seeds + (seeds if full else 0)
+    arms = (len(design.methods) + 1) * len(design.budgets) * seeds + (seeds if design.full else 0)
     steps.append(training(f"train {arms} arms", bench.model, prepared.rows, design.recipe, calibration, times=arms))
-    if full:
+    if design.full:
         arms += seeds
         once = [Fit(bench.model, prepared.rows, design.recipe.trained_for(1.0, seed)) for seed in design.seeds]
         # A method's fit on the whole pool serves as its arm.

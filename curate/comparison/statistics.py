@@ -13,17 +13,22 @@ two-way clustered variance of Cameron, Gelbach and Miller (2011), in which V_S i
 tokens, a ratio, so they vary about the weighted mean of their stratum, with the factor that makes this unbiased for
 items of equal variance and uneven weight (n / (n - 1) for equal weights).
 
-The test. V_S has only S - 1 degrees of freedom. Welch-Satterthwaite degrees of freedom are then too many just when
-V_S happens to be small: for S = 3 the error rate at a nominal 5% rises to 8%, at 1% to 3.5%, at the levels that
-Holm's correction asks for to ten times the nominal. Instead the half-width of the interval at level alpha is
+The test. V_S has only S - 1 degrees of freedom, so the half-width of the interval at level alpha is
 
-    sqrt(V_S t(S - 1)^2 + V_item t(f)^2),    t(.) the two-sided quantiles at alpha and f the items' degrees of freedom,
+    half^2 = z^2 V + sum over both parts of (t_j^2 - z^2) V r_j^(1 + z / t_j),    V = V_S + V_item,  r_j = V_j / V,
 
-which covers at least 1 - alpha for independent normal parts and any ratio of the variances (Banerjee 1960, Sankhya
-22:357), at every level and from two seeds on; the p-value is the alpha at which the interval just touches 0. It is
-exact where one part dominates; between, it is conservative (simulated error rates at a nominal 5%: 2 to 5% for S = 3,
-3 to 5% for S = 5 and 10, skewed and heavy-tailed items too). The price is power with few seeds: where seeds make 30%
-of the variance and six arms are compared, three seeds find effects of seven standard errors, five seeds of four.
+t_j the two-sided quantile at alpha with the degrees of freedom of part j, z that of the normal. It is the t interval where
+one part is all there is. With the exponent 1 it is Banerjee's (1960, Sankhya 22:357), which covers at least 1 - alpha and
+often far more; with 2, Welch's (1947, Biometrika 34:28) expansion to first order in 1 / degrees of freedom, with the ends
+made exact. t_j says how far a part is from large samples: the exponent is near 2 for many degrees of freedom, and falls to 1
+where Welch's expansion no longer holds, for few seeds and at the small levels of Holm's correction. (Welch-Satterthwaite
+degrees of freedom are too many just when V_S happens to be small: for S = 3 the error rate at a nominal 5% rises to 8%, at
+the levels of Holm to four times the nominal.) The p-value is the alpha at which the interval just touches 0.
+
+For independent normal parts and any ratio of the variances the error rate is at most 1.09 times the nominal level, from two
+seeds on and at every level down to 0.05 / 12, and at a nominal 5% at least 1.6% for S = 2, 3.4% for S = 3, 4.2% for S = 4,
+4.5% for S = 5, 4.8% for S = 10, where there are many items (tests/comparison/test_statistics.py by quadrature;
+docs/statistics.md by simulation, with skewed and heavy-tailed items too).
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -38,10 +43,11 @@ from scipy import optimize, special
 
 Answer = Literal["better", "worse", "equivalent", "undecided"]
 MOST_SEEDS = 100
+MOST_WIDENING = 2.0  # of an interval by few seeds, where they are enough
 MOST_ITEMS = 100  # times the present number
 
 _Floats = NDArray[np.float64]
-_Parts = Sequence[tuple[float, float]]  # a variance, and its degrees of freedom
+_Parts = Sequence[tuple[Any, Any]]  # a variance, and its degrees of freedom; numbers or arrays
 
 
 @dataclass(frozen=True)
@@ -95,17 +101,15 @@ def paired_difference(
         raise ValueError(f"confidence must lie between 0 and 1, not {confidence}")
     weight = weight / weight.sum()
 
-    by_seed = difference @ weight
-    mean = float(by_seed.mean())
+    mean = float((difference @ weight).mean())
     if s == 1 or n == 1 or np.count_nonzero(weight) == 1:
         return Difference(mean, nan, nan, nan, nan, nan, s, n, nan, nan, nan)
-    seeds = float(by_seed.var(ddof=1)) / s
-    items, residual, freedom = _item_variance(difference, weight, code)
-    alone = max(items - residual, 0.0)
-    parts = ((seeds, float(s - 1)), (alone, freedom))
+    found = variances(difference, weight, code)
+    seeds, alone, residual = float(found.seeds), float(found.items), float(found.residual)
+    parts = ((seeds, s - 1.0), (alone, float(found.freedom)))
 
     se = sqrt(seeds + alone)
-    half = _half_width(parts, 1 - confidence)
+    half = float(half_width(parts, 1 - confidence))
     return Difference(
         mean=mean,
         se=se,
@@ -127,22 +131,39 @@ def _codes(strata: ArrayLike | Sequence[Any]) -> NDArray[np.int64]:
     return np.array([codes.setdefault(label, len(codes)) for label in labels], dtype=np.int64)
 
 
-def _item_variance(difference: _Floats, weight: _Floats, code: NDArray[np.int64]) -> tuple[float, float, float]:
-    """V_I and V_R of the estimate, and the degrees of freedom of V_I."""
-    s = difference.shape[0]
-    items = residual = spread = 0.0
+@dataclass(frozen=True)
+class Variances:
+    """Parts of the variance of the estimate, [...]: V_S, max(V_I - V_R, 0) with its degrees of freedom, and V_R."""
+
+    seeds: _Floats
+    items: _Floats
+    freedom: _Floats
+    residual: _Floats
+
+
+def variances(difference: _Floats, weight: _Floats, code: NDArray[np.int64]) -> Variances:
+    """The parts for differences [..., S, I] under weights [I] of sum 1, in strata numbered `code`, [I]; S and I above 1.
+
+    The degrees of freedom of a sum over strata h are (sum V_h)^2 / sum(V_h^2 / (f_h + 2)) - 2, nearly unbiased (Welch 1947);
+    without the 2s, V_h^2 is too large on average, and strata of a few items would seem to know less than they do.
+    """
+    s = difference.shape[-2]
+    items = residual = spread = np.zeros(difference.shape[:-2])
     for members in _joined(code, weight):
-        part, w = difference[:, members], weight[members]
+        part, w = difference[..., members], weight[members]
         v = w / w.sum()
-        within = part - (part @ v)[:, None]  # about each seed's own mean of the stratum
-        mean = within.mean(axis=0)
+        within = part - (part @ v)[..., None]  # about each seed's own mean of the stratum
+        mean = within.mean(axis=-2)
         square = w**2
         factor = square.sum() / float(square @ ((1 - v) ** 2 + np.maximum(v @ v - v**2, 0.0)))
-        here = factor * float(square @ mean**2)
-        items += here
-        residual += factor * float(((within - mean) ** 2 @ square).sum()) / (s * (s - 1))
-        spread += here**2 / _quadratic_freedom(square, v)
-    return items, residual, items**2 / spread if spread else inf
+        here = factor * (mean**2 @ square)
+        items = items + here
+        residual = residual + factor * ((within - mean[..., None, :]) ** 2 @ square).sum(axis=-1) / (s * (s - 1))
+        spread = spread + here**2 / (_quadratic_freedom(square, v) + 2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        freedom = np.where(spread > 0, items**2 / spread - 2, inf)
+    seeds = (difference @ weight).var(axis=-1, ddof=1) / s
+    return Variances(seeds, np.maximum(items - residual, 0.0), freedom, residual)
 
 
 def _joined(code: NDArray[np.int64], weight: _Floats) -> list[NDArray[np.int64]]:
@@ -166,42 +187,50 @@ def _quadratic_freedom(square: _Floats, v: _Floats) -> float:
     return float(trace**2 / of_square)
 
 
-def _t(alpha: float, freedom: float) -> float:
+def _t(alpha: float, freedom: Any) -> Any:
     """What |t| exceeds with probability `alpha`."""
-    return -float(special.stdtrit(freedom, alpha / 2) if isfinite(freedom) else special.ndtri(alpha / 2))
+    return np.where(np.isfinite(freedom), -special.stdtrit(freedom, alpha / 2), -special.ndtri(alpha / 2))
 
 
-def _half_width(parts: _Parts, alpha: float) -> float:
-    return sqrt(sum(v * _t(alpha, f) ** 2 for v, f in parts if v > 0))
+def half_width(parts: _Parts, alpha: float) -> Any:
+    """Half the width of the interval at level `alpha`, 0 < alpha < 1; the formula stands above. Vectorised over the parts."""
+    z = -special.ndtri(alpha / 2)
+    total = sum(variance for variance, _ in parts)
+    square = z**2 * total
+    for variance, freedom in parts:
+        t = np.maximum(_t(alpha, freedom), z)  # the library's quantiles meet only up to rounding
+        share = variance / np.where(total > 0, total, 1.0)
+        square = square + (t**2 - z**2) * total * share ** (1 + z / t)
+    return np.sqrt(square)
 
 
 def _p_value(distance: float, parts: _Parts) -> float:
     """The alpha at which the half-width equals `distance`."""
-    smallest = 1e-100
-    if distance == 0:
+    smallest, largest = 1e-100, 1 - 1e-9
+    if half_width(parts, largest) >= distance:
         return 1.0
-    if _half_width(parts, smallest) <= distance:
+    if half_width(parts, smallest) <= distance:
         return 0.0
-    log_p = optimize.brentq(lambda x: _half_width(parts, exp(x)) - distance, log(smallest), 0.0, xtol=1e-10)
+    log_p = optimize.brentq(lambda x: half_width(parts, exp(x)) - distance, log(smallest), log(largest), xtol=1e-10)
     return exp(float(log_p))
 
 
 def _freedom(half: float, alpha: float, parts: _Parts) -> float:
-    """The degrees of freedom at which t times the standard error is `half`; they lie between those of the parts."""
+    """The degrees of freedom at which t times the standard error is `half`; at least the fewest of the parts."""
     present = [(v, f) for v, f in parts if v > 0]
     if not present:
         return inf
     quantile = half / sqrt(sum(v for v, _ in present))
-    low, high = 1 / max(f for _, f in present), 1 / min(f for _, f in present)
+    high = 1 / min(f for _, f in present)
 
     def excess(inverse: float) -> float:
-        return _t(alpha, 1 / inverse) - quantile
+        return float(_t(alpha, 1 / inverse)) - quantile
 
-    if excess(low) >= 0:
-        return 1 / low
+    if excess(1e-9) >= 0:
+        return inf
     if excess(high) <= 0:
         return 1 / high
-    return 1 / float(optimize.brentq(excess, low, high))
+    return 1 / float(optimize.brentq(excess, 1e-9, high))
 
 
 def weights_by_source(tokens: ArrayLike, sources: Sequence[Any] | NDArray[Any]) -> _Floats:
@@ -261,6 +290,33 @@ def answer(
     return "equivalent" if abs(difference.mean) + half < margin else "undecided"
 
 
+def enough_seeds(seeds: int, family: int, *, alpha: float = 0.05) -> str | None:
+    """One sentence where these are too few seeds for a family of so many comparisons; None where they are enough.
+
+    They are enough where the t quantile at alpha / family, with seeds - 1 degrees of freedom, is at most twice the normal
+    one: noise between seeds then costs at most twice the width, and the error rate at that level stays above half of
+    the nominal. From two seeds on fewer make no answer false; they leave more undecided. Raises ValueError for no seed.
+    """
+    if seeds < 1:
+        raise ValueError(f"seeds must be at least 1, not {seeds}")
+    level = alpha / max(family, 1)
+    needed = next(s for s in range(2, 1000) if _wider(s, level) <= MOST_WIDENING)
+    if seeds >= needed:
+        return None
+    among = f"among {family} comparisons" if family > 1 else "for one comparison"
+    if seeds == 1:
+        return f"1 seed says nothing of how seeds vary, so every answer is undecided: {among} it takes {needed} seeds or more."
+    return (
+        f"{seeds} seeds are few {among}: where the seeds make the noise, a difference must be {_wider(seeds, level):.1f} times "
+        f"as large as with many seeds to be called better or worse, so more stays undecided; {needed} seeds or more are enough."
+    )
+
+
+def _wider(seeds: int, level: float) -> float:
+    """How much wider few seeds make an interval, at most."""
+    return float(_t(level, seeds - 1.0) / _t(level, inf))
+
+
 def what_it_would_take(difference: Difference, *, alpha: float, power: float = 0.8, family: int) -> str:
     """One sentence: about how many more seeds or items would decide an effect of the observed size, with this power.
 
@@ -279,7 +335,7 @@ def what_it_would_take(difference: Difference, *, alpha: float, power: float = 0
         return "No number of seeds or items would decide it: the observed difference is exactly 0."
 
     def enough(seeds: int, items: int) -> bool:
-        return _detectable(d, seeds, items, level, power) <= abs(d.mean)
+        return _power(d, abs(d.mean), seeds, items, level) >= power
 
     most = MOST_ITEMS * d.n_items
     seeds = _smallest(lambda s: enough(s, d.n_items), d.n_seeds + 1, MOST_SEEDS)
@@ -303,16 +359,28 @@ def what_it_would_take(difference: Difference, *, alpha: float, power: float = 0
     )
 
 
-def _detectable(d: Difference, seeds: int, items: int, level: float, power: float) -> float:
-    """The smallest effect found with this power by a test at this level, were the variances of `d` true."""
+def _power(d: Difference, effect: float, seeds: int, items: int, level: float) -> float:
+    """How often a test at this level finds the effect, were the variances of `d` true; V_S spreads as it does for few seeds."""
     by_seed = d.var_seed / seeds + d.var_residual / (seeds * items)
     by_item = d.var_item / items
-    half = _half_width(((by_seed, seeds - 1.0), (by_item, items - 1.0)), level)
-    return half + float(special.ndtri(power)) * sqrt(by_seed + by_item)
+    se = sqrt(by_seed + by_item)
+    if se == 0:
+        return float(effect > 0)
+    spread = special.gammaincinv((seeds - 1) / 2, (np.arange(200) + 0.5) / 200) / ((seeds - 1) / 2)  # chi^2 / (seeds - 1)
+    half = half_width(((by_seed * spread, seeds - 1.0), (by_item, items - 1.0)), level)
+    return float(np.mean(special.ndtr((effect - half) / se) + special.ndtr((-effect - half) / se)))
+
+
+def _detectable(d: Difference, seeds: int, items: int, level: float, power: float) -> float:
+    """The smallest effect found with this power, were the variances of `d` true."""
+    high = 1e-12
+    while _power(d, high, seeds, items, level) < power:
+        high *= 2
+    return float(optimize.brentq(lambda effect: _power(d, effect, seeds, items, level) - power, 0.0, high))
 
 
 def _smallest(enough: Callable[[int], bool], low: int, high: int) -> int:
-    """The smallest number from `low` to `high` that is enough, where all after it are too; 0 if there is none."""
+    """A number from `low` to `high` that is enough, the smallest where all after it are too; 0 if `high` is not."""
     if low > high or not enough(high):
         return 0
     while low < high:

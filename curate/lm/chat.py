@@ -10,6 +10,7 @@ with the end-of-turn token that follows the last of what the template prints for
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from unicodedata import normalize
@@ -44,11 +45,15 @@ class MaskError(CurateError):
 
 @dataclass(frozen=True)
 class Reply:
-    """One reply in a rendered conversation, in characters: from `start` to `stop`, its end of turn from `end` on."""
+    """One reply in a rendered conversation, in characters: from `start` to `stop`, its end of turn from `end` on.
+
+    message: its position among the messages.
+    """
 
     start: int
     end: int
     stop: int
+    message: int
 
 
 @dataclass(frozen=True)
@@ -105,27 +110,49 @@ class ChatFormat:
         learned = [i for i, message in enumerate(messages) if message["role"] == "assistant" and message.get("weight") != 0]
         return Rendered(text, tuple(self._find(text, messages, tools, learned)) if learned else ())
 
+    def without_reasoning(self, messages: Sequence[Message], tools: list | None = None) -> list[int]:
+        """Positions of the replies whose `reasoning_content` changes nothing in what the template prints."""
+        whole = self.print(messages, tools)
+        found = []
+        for i, message in enumerate(messages):
+            if message["role"] == "assistant" and message.get("reasoning_content"):
+                bare = {key: value for key, value in message.items() if key != "reasoning_content"}
+                with suppress(MaskError):  # a template that insists on it prints it
+                    if self.print([*messages[:i], bare, *messages[i + 1 :]], tools) == whole:
+                        found.append(i)
+        return found
+
     def mask(self, rendered: Rendered, input_ids: np.ndarray, offsets: np.ndarray) -> np.ndarray:
         """bool [T]: True for each token of a reply, its end-of-turn token included.
 
-        offsets int [T, 2] are the characters of each token. A token that straddles the start of a reply belongs to it,
-        unless it is a special token that has taken in the white space behind it. Raises MaskError when decoding a span
-        does not give back the reply.
+        offsets int [T, 2] are the characters of each token. Raises MaskError when decoding a span does not give back the
+        reply.
         """
         mask = np.zeros(len(input_ids), dtype=bool)
-        begin, end = offsets[:, 0], offsets[:, 1]
-        for reply in rendered.replies:
-            span = np.flatnonzero((end > reply.start) & (begin < reply.stop))
-            if len(span) and begin[span[0]] < reply.start and int(input_ids[span[0]]) in self.special:
-                span = span[1:]
+        for span in self.spans(rendered, input_ids, offsets):
             if not len(span):
                 continue
             decoded = str(self.tokenizer.decode(input_ids[span], clean_up_tokenization_spaces=False))
-            printed = rendered.text[begin[span[0]] : end[span[-1]]]
+            printed = rendered.text[offsets[span[0], 0] : offsets[span[-1], 1]]
             if not _same(decoded, printed):
                 raise MaskError(f"the tokens of a reply do not decode to it: {decoded[:120]!r}, not {printed[:120]!r}")
             mask[span] = True
         return mask
+
+    def spans(self, rendered: Rendered, input_ids: np.ndarray, offsets: np.ndarray) -> list[np.ndarray]:
+        """int64: the positions of the tokens of each reply.
+
+        A token that straddles the start of a reply belongs to it, unless it is a special token that has taken in the white
+        space behind it.
+        """
+        begin, end = offsets[:, 0], offsets[:, 1]
+        found = []
+        for reply in rendered.replies:
+            span = np.flatnonzero((end > reply.start) & (begin < reply.stop))
+            if len(span) and begin[span[0]] < reply.start and int(input_ids[span[0]]) in self.special:
+                span = span[1:]
+            found.append(span)
+        return found
 
     def _find(self, text: str, messages: Sequence[Message], tools: list | None, learned: Sequence[int]) -> list[Reply]:
         """The places of the replies at the positions `learned` in what the template prints for the messages."""
@@ -163,7 +190,7 @@ class ChatFormat:
             end, after = whole.marks[str(i)], whole.after(str(i))
             alone = after if i == len(messages) - 1 else view(marked[: i + 1]).after(str(i))
             stop = end + self._ending(after, alone, bool(messages[i].get("tool_calls")))
-            replies.append(Reply(whole.marks.get(head.last, 0) + len(prompt), end, stop))
+            replies.append(Reply(whole.marks.get(head.last, 0) + len(prompt), end, stop, i))
         return replies
 
     def _ending(self, after: str, alone: str, calls: bool) -> int:

@@ -1,7 +1,7 @@
 """Conversations as token ids with a loss mask: what passes, training and evaluation all read."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -18,12 +18,15 @@ class Encodings:
     loss_mask[i]  bool [T_i], True where the token is part of a reply (end-of-turn token included).
                   Aligned to the token itself: its probability comes from the logits one position earlier.
     truncated[i]  True where tokens were cut off to fit `max_length`.
+    weights       row id -> float32 [T_i], how much each token counts in training, of the rows with a reply whose weight is
+                  other than 0 and 1 (`curate.lm.weights`); 0 where the mask is False.
     """
 
     row_ids: Sequence[str]
     input_ids: Sequence[np.ndarray]
     loss_mask: Sequence[np.ndarray]
     truncated: np.ndarray
+    weights: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.row_ids)
@@ -45,7 +48,16 @@ class Encodings:
             [self.input_ids[i] for i in index],
             [self.loss_mask[i] for i in index],
             self.truncated[np.asarray(index, dtype=np.int64)],
+            self.weights,
         )
+
+    def token_weights(self) -> list[np.ndarray] | None:
+        """float32 [T_i] of every row, 1 where a row has none of its own; None where no row has."""
+        if not any(row_id in self.weights for row_id in self.row_ids):
+            return None
+        rows = zip(self.row_ids, self.input_ids, strict=True)
+        ones = np.ones((), np.float32)
+        return [self.weights[row_id] if row_id in self.weights else np.broadcast_to(ones, len(ids)) for row_id, ids in rows]
 
 
 def from_arrow(row_ids: Sequence[str], column: pa.ChunkedArray) -> Encodings:

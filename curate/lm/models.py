@@ -1,6 +1,7 @@
 """Language models by folder or hub name: what identifies one, and loading it."""
 
 import hashlib
+import importlib.util
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -176,7 +177,8 @@ def resolve_device(device: str = "auto") -> str:
             raise InputError(f"device {device!r} cannot be used here: {str(error).splitlines()[0]}") from None
         return device
     if torch.cuda.is_available():
-        return "cuda"
+        process = os.environ.get("LOCAL_RANK")  # torchrun gives each process of a machine a GPU of its own
+        return "cuda" if process is None else f"cuda:{process}"
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
@@ -191,16 +193,22 @@ def resolve_dtype(dtype: str, device: str) -> str:
     return names[dtype]
 
 
-def load_model(folder: Path, *, device: str, dtype: str, trust_remote_code: bool = False) -> "PreTrainedModel":
+def load_model(
+    folder: Path, *, device: str, dtype: str, trust_remote_code: bool = False, quantization: str = "none"
+) -> "PreTrainedModel":
     """The model in eval mode on the device. Safetensors only: no pickle is read.
 
-    Raises InputError when the folder does not hold a causal language model that can be loaded.
+    quantization: 4bit holds its linear layers, but for the output head, as NF4 with quantised constants (QLoRA, arXiv
+    2305.14314); they compute in `dtype`.
+    Raises InputError when the folder does not hold a causal language model that can be loaded, and without bitsandbytes.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     quiet()
+    if quantization == "4bit" and importlib.util.find_spec("bitsandbytes") is None:
+        raise InputError("quantization: 4bit needs bitsandbytes; install it with: pip install 'curate[qlora]'")
     try:
         model = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -208,6 +216,7 @@ def load_model(folder: Path, *, device: str, dtype: str, trust_remote_code: bool
             use_safetensors=True,
             trust_remote_code=trust_remote_code,
             local_files_only=True,
+            **({"quantization_config": _in_4_bits(dtype), "device_map": {"": device}} if quantization == "4bit" else {}),
         )
     except Exception as error:  # transformers raises many kinds; each means that the folder is not a model that fits together
         if "ignore_mismatched_sizes" in str(error):
@@ -215,24 +224,61 @@ def load_model(folder: Path, *, device: str, dtype: str, trust_remote_code: bool
                 f"the model in {folder} cannot be loaded: its weights have other sizes than config.json says"
             ) from error
         raise InputError(f"the model in {folder} cannot be loaded: {_in_short(error)}") from error
-    return model.to(device).eval()
+    if quantization == "none":
+        return model.to(device).eval()
+    for module in model.modules():
+        # On some CPUs bitsandbytes repacks the weights at the first forward pass, for a faster kernel in bfloat16; they can then
+        # neither be turned into plain ones nor do they compute in `dtype`.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    return model.eval()
+
+
+def _in_4_bits(dtype: str) -> Any:
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=getattr(torch, dtype),
+    )
 
 
 def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> "PreTrainedTokenizerBase":
     """The model's fast tokenizer; InputError when there is none."""
-    from transformers import AutoTokenizer
+    from transformers import PreTrainedTokenizerFast
 
     if not any(file for pattern in ("tokenizer.*", "vocab.*", "*.model", "*.tiktoken") for file in folder.glob(pattern)):
         raise InputError(f"the tokenizer in {folder} cannot be loaded: there is none, such as tokenizer.json")
 
     quiet()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code, local_files_only=True)
+        if _plain_tokenizer(folder):
+            tokenizer: Any = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+        else:
+            from transformers import AutoTokenizer
+
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code, local_files_only=True)
     except Exception as error:
         raise InputError(f"the tokenizer in {folder} cannot be loaded: {_in_short(error)}") from error
     if not tokenizer.is_fast:
         raise InputError(f"the tokenizer in {folder} has no fast version, which finding replies by offset needs")
     return tokenizer
+
+
+def _plain_tokenizer(folder: Path) -> bool:
+    """Whether AutoTokenizer would take the plain class for it, which loads without torch.
+
+    Only what is sure is answered with yes: for several kinds of model transformers overrules what the files say.
+    """
+    try:
+        config = orjson.loads((folder / "tokenizer_config.json").read_bytes())
+        named = config.get("tokenizer_class"), read_config(folder).get("model_type")
+        return named == ("TokenizersBackend", "llama") and "auto_map" not in config and (folder / "tokenizer.json").is_file()
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def _in_short(error: Exception) -> str:

@@ -54,6 +54,22 @@ class Originals:
                     records[at] = record
             yield from records
 
+    def values(self, positions: np.ndarray, name: str) -> Iterator[Any]:
+        """One column of these rows as it was given; None where a row has none."""
+        for block in _blocks(positions):
+            values: list[Any] = [None] * len(block)
+            for chunk, where, rows in by_chunk(self._starts, block):
+                given = self.blocks[chunk]
+                if not isinstance(given, pa.Table):
+                    found = [orjson.loads(text).get(name) for text in given.take(pa.array(rows)).to_pylist()]
+                elif name in given.column_names:
+                    found = given[name].take(pa.array(rows)).to_pylist()
+                else:
+                    continue
+                for at, value in zip(where.tolist(), found, strict=True):
+                    values[at] = value
+            yield from values
+
     def table(self, positions: np.ndarray, names: Sequence[str]) -> pa.Table:
         """The named columns of these rows, typed. Raises InputError naming the columns there are."""
         for name in names:

@@ -14,8 +14,10 @@ import pyarrow as pa
 from curate.errors import InputError
 from curate.pool.gather import gather_table
 from curate.pool.originals import Originals
+from curate.pool.reasons import listed
 from curate.pool.report import ReadReport
 from curate.pool.shapes import Layout
+from curate.wording import counted
 
 if TYPE_CHECKING:
     import polars
@@ -24,7 +26,7 @@ Positions = Sequence[int] | np.ndarray
 ID_DIGITS = 32  # of a row id, hex
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Pool:
     """n conversations, sorted by row id; made by `read_pool`.
 
@@ -34,17 +36,22 @@ class Pool:
     report  the account of the reading. A subset keeps the report of the whole.
     """
 
-    rows: pa.Table = field(repr=False)
+    rows: pa.Table
     report: ReadReport
-    _originals: Originals = field(repr=False)
-    _origins: np.ndarray = field(repr=False)  # int64 [n], positions in _originals
-    _layouts: tuple[Layout, ...] = field(repr=False)
-    _layout_codes: np.ndarray = field(repr=False)  # int16 [n]
-    _columns: Mapping[str, str] = field(repr=False, default_factory=dict)  # canonical field -> the user's column
-    _repeats: np.ndarray | None = field(repr=False, default=None)  # int64 [n]; None: every row once
+    _originals: Originals
+    _origins: np.ndarray  # int64 [n], positions in _originals
+    _layouts: tuple[Layout, ...]
+    _layout_codes: np.ndarray  # int16 [n]
+    _columns: Mapping[str, str] = field(default_factory=dict)  # canonical field -> the user's column
+    _repeats: np.ndarray | None = None  # int64 [n]; None: every row once
 
     def __len__(self) -> int:
         return self.rows.num_rows
+
+    def __repr__(self) -> str:
+        named = sorted(name for name in self.rows["source"].unique().to_pylist() if name is not None)
+        sources = f"; sources {_some(named)}" if named else ""
+        return f"Pool({counted(len(self))} from {_some(self.report.files)}{sources}; columns {_some(self.column_names, 12)})"
 
     @functools.cached_property
     def row_ids(self) -> list[str]:
@@ -161,6 +168,17 @@ class Pool:
         assert isinstance(frame, polars.DataFrame)
         return frame
 
+    def places(self) -> "polars.DataFrame":
+        """Where each row was read: file, line (from 1) and, where the user's rows have one, id as text."""
+        import polars
+
+        frame = polars.DataFrame({name: self.rows[name] for name in ("file", "line")})
+        column = self.column_for("id")
+        if column not in self.column_names:
+            return frame
+        ids = [as_text(value) for value in self._originals.values(self._origins, column)]
+        return frame.with_columns(polars.Series("id", ids, dtype=polars.String))
+
     @functools.cached_property
     def _ids(self) -> np.ndarray:
         """The row ids as they stand in `rows`, of type S32: 32 bytes each where a list of strings takes 90."""
@@ -189,6 +207,16 @@ class Pool:
         if len(index) and (index.min() < 0 or index.max() >= len(self)):
             raise InputError(f"a position is outside the pool, which has {len(self):,} rows")
         return index
+
+
+def as_text(value: object) -> str | None:
+    """A value of the user's id column as text; None stays None."""
+    return value if value is None or isinstance(value, str) else str(value)
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return listed(names[:most]) + more
 
 
 def clean_messages(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:

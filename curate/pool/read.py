@@ -1,6 +1,7 @@
 """From paths to a pool: every row read is in the pool, rejected with a reason, or listed as a duplicate."""
 
 import gc
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from curate.pool.batches import Batch
 from curate.pool.builder import Builder
 from curate.pool.gather import starts_of
 from curate.pool.originals import Block, Originals
-from curate.pool.pool import Pool, shapes_of
+from curate.pool.pool import Pool, as_text, shapes_of
 from curate.pool.readers import open_batches
 from curate.pool.reasons import Unusable, listed
 from curate.pool.report import Duplicate, ReadReport, Rejected
@@ -89,7 +90,7 @@ class _Reading:
         """Reads one source. Raises InputError when none of its rows has a known shape."""
         self._files.append(source.name)
         rows_before, rejected_before = self._rows_in, len(self._rejected)
-        keys: dict[str, None] = {}
+        keys: dict[str, bool] = {}  # columns of rows without a known shape, and which hold text
         with closing(open_batches(source, self.shaper, self._left)) as batches:
             for batch in batches:
                 if self._left is not None:
@@ -102,14 +103,14 @@ class _Reading:
         rejected = self._rejected[rejected_before:]
         if not rejected or len(rejected) < self._rows_in - rows_before:
             return
-        if all(row.reason == reasons.UNKNOWN_SHAPE for row in rejected):
+        if all(row.reason.startswith(reasons.NO_SHAPE) for row in rejected):
             self._check_mapping(f"{source.name}: ", keys)
             raise InputError(
                 f"{source.name}: no known shape in the columns {listed(list(keys)[:20])}; accepted are "
-                f"{ACCEPTED}; other columns can be mapped to these"
+                f"{ACCEPTED}; other columns can be mapped to these, as in {_mapping_example(keys)}"
             )
 
-    def _batch(self, name: str, batch: Batch, keys: dict[str, None]) -> None:
+    def _batch(self, name: str, batch: Batch, keys: dict[str, bool]) -> None:
         shape, add, lines, raw = self.shaper, self._builder.add, batch.lines, batch.raw
         kept: list[int] = []
         for at, record in enumerate(batch.records):
@@ -119,8 +120,8 @@ class _Reading:
             try:
                 add(shape(record), name, lines[at])
             except Unusable as fault:
-                if fault.reason == reasons.UNKNOWN_SHAPE and len(keys) < 100 and isinstance(record, dict):
-                    keys.update(dict.fromkeys(raw.column_names if isinstance(raw, pa.Table) else record))
+                if fault.reason in reasons.NO_SHAPE and len(keys) < 100 and isinstance(record, dict):
+                    keys.update(_text_columns(raw if isinstance(raw, pa.Table) else record))
                 self._rejected.append(Rejected(name, lines[at], str(fault), self._text(raw, at)))
                 continue
             kept.append(at)
@@ -195,10 +196,20 @@ class _Reading:
         records = originals.records(np.array([added for _, added, _ in found], dtype=np.int64))
         duplicates = []
         for (row_id, added, kept), record in zip(found, records, strict=True):
-            id_ = _as_text(record.get(id_column))
+            id_ = as_text(record.get(id_column))
             duplicates.append(Duplicate(row_id, *place(added), self.shaper.source_of(record), id_, *place(kept)))
         return tuple(duplicates)
 
 
-def _as_text(value: object) -> str | None:
-    return value if value is None or isinstance(value, str) else str(value)
+def _text_columns(given: pa.Table | Mapping[str, object]) -> dict[str, bool]:
+    """Column -> whether it holds text."""
+    if isinstance(given, pa.Table):
+        return {field.name: pa.types.is_string(field.type) or pa.types.is_large_string(field.type) for field in given.schema}
+    return {name: isinstance(value, str) for name, value in given.items()}
+
+
+def _mapping_example(keys: Mapping[str, bool]) -> str:
+    """Options that map two columns of the file's own, where it has two that hold text."""
+    texts = [name for name, text in keys.items() if text and name.isprintable() and name not in ("", "id", "source", "system")]
+    prompt, completion = texts[:2] if len(texts) > 1 else ("COLUMN", "COLUMN")
+    return f"--map {shlex.quote(f'prompt={prompt}')} --map {shlex.quote(f'completion={completion}')}"

@@ -15,6 +15,7 @@ TOO_LARGE = "too large"
 TOO_DEEP = "too deeply nested"
 CUT_OFF = "wrong number of columns"
 UNKNOWN_SHAPE = "no known shape"
+MISSING_REPLY = "missing reply"
 PREFERENCE = "preference pairs are out of scope"
 MISSING_MESSAGES = "missing messages"
 MESSAGES_NOT_LIST = "messages not a list"
@@ -32,11 +33,14 @@ NO_CHOICES = "no choices"
 NO_RIGHT_CHOICE = "no right choice"
 
 REASONS = (
-    NOT_JSON, NOT_OBJECT, NOT_UTF8, TOO_LARGE, TOO_DEEP, CUT_OFF, UNKNOWN_SHAPE, PREFERENCE, MISSING_MESSAGES,
+    NOT_JSON, NOT_OBJECT, NOT_UTF8, TOO_LARGE, TOO_DEEP, CUT_OFF, UNKNOWN_SHAPE, MISSING_REPLY, PREFERENCE, MISSING_MESSAGES,
     MESSAGES_NOT_LIST, MESSAGE_NOT_OBJECT, MISSING_ROLE, UNKNOWN_ROLE, CONTENT_NULL, CONTENT_NOT_TEXT, IMAGES,
     EMPTY_REPLY, NO_ASSISTANT, NO_PROMPT, WRONG_TYPE,
     NO_CHOICES, NO_RIGHT_CHOICE,
 )  # fmt: skip
+
+
+NO_SHAPE = (UNKNOWN_SHAPE, MISSING_REPLY)  # of rows whose columns may have to be mapped
 
 
 class Unusable(Exception):

@@ -17,6 +17,7 @@ from curate.pool.read import read_pool
 from curate.pool.reasons import listed
 from curate.pool.report import Contaminated, NearDuplicate, OverCap, ReadReport
 
+EVERY_OTHER = "*"  # among caps by source: the sources that are not named
 Evaluations = Mapping[str, Pool] | str | Path | Sequence[str | Path]
 
 
@@ -33,7 +34,8 @@ def refine(
 
     near_duplicates  leaves out rows that are as near as this to one that stays (see `curate.pool.near`); 0.8 is usual
     decontaminate    leaves out rows that overlap these sets (see `curate.pool.decontaminate`): paths, or pools by name
-    cap              at most so many rows of every source, or of the sources named; which ones is drawn from the seed
+    cap              at most so many rows of every source, or of the sources named, `*` being those that are not; which rows
+                     stay is drawn from the seed
     repeat           rows of these sources are written and trained on so many times; in the pool they stay one row each
 
     In this order. The report of the pool that comes back accounts for every row: those left out here are beside those
@@ -112,7 +114,7 @@ def _evaluations(given: Evaluations) -> Mapping[str, Pool]:
 def _capped(pool: Pool, cap: int | Mapping[str, int], seed: int) -> Pool:
     dropped: list[np.ndarray] = []
     for source, positions in _by_source(pool).items():
-        most = cap if isinstance(cap, int) else cap.get(source, len(positions))
+        most = cap if isinstance(cap, int) else cap.get(source, cap.get(EVERY_OTHER, len(positions)))
         rng = np.random.default_rng([seed, zlib.crc32(f"cap/{source}".encode())])
         dropped.append(rng.permutation(positions)[most:])
     over = np.sort(np.concatenate(dropped))
@@ -137,8 +139,9 @@ def _check_sources(pool: Pool, cap: int | Mapping[str, int] | None, repeat: Mapp
         for source, number in given.items():
             if number < 1:
                 raise InputError(f"{option}: {number} rows of {source!r} must be at least 1")
-            if source not in there:
-                raise InputError(f"{option}: no row has the source {source!r}; there are: {listed(sorted(there)[:30])}")
+            if source not in there and not (option == "cap" and source == EVERY_OTHER):
+                known = listed(sorted(there)[:30]) if set(there) != {""} else "none, for no row has a source"
+                raise InputError(f"{option}: no row has the source {source!r}; there are: {known}")
 
 
 def _without(pool: Pool, positions: np.ndarray, refined: Mapping[str, Any], **causes: Any) -> Pool:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from curate.errors import InputError
 from curate.pool import reasons
 from curate.pool.choices import ANSWERS, CHOICES, choice_texts, read_choices
-from curate.pool.reasons import Unusable, show
+from curate.pool.reasons import Unusable, listed, show
 from curate.pool.validate import EXTRAS, Message, canonical_messages, canonical_tools
 
 SHAPES = ("messages", "sharegpt", "alpaca", "prompt-completion", "question-answer", "multiple-choice")
@@ -91,7 +91,7 @@ class Shaper:
         try:
             self._multiple_choice(record) or self._find(record)
         except Unusable as fault:
-            return fault.reason != reasons.UNKNOWN_SHAPE
+            return fault.reason not in reasons.NO_SHAPE
         return True
 
     def wanted(self, schema: pa.Schema) -> list[str]:
@@ -147,7 +147,17 @@ class Shaper:
             return no_list
         if any(chat.columns[0][1] in record for chat, _ in self._chats):
             raise Unusable(reasons.MISSING_MESSAGES)
+        self._check_for_half_a_shape(record)
         raise Unusable(reasons.UNKNOWN_SHAPE)
+
+    def _check_for_half_a_shape(self, record: dict[str, Any]) -> None:
+        """Raises Unusable where there is something to reply to and no column for the reply."""
+        for layout, (asked, *_) in self._fields:
+            if record.get(asked) is not None:
+                replies = dict.fromkeys(_reply_column(other) for other, _ in self._fields if other.shape == layout.shape)
+                raise Unusable(
+                    reasons.MISSING_REPLY, f"there is {listed([asked])} but no {' or '.join(map(listed, zip(replies)))}"
+                )
 
 
 def _layouts(
@@ -184,6 +194,11 @@ def _layouts(
         return [], texts[named[0]], False
     chats = [chat(name) for name in ("messages", "conversations", "conversation")]
     return chats, [entry for found in texts.values() for entry in found], True
+
+
+def _reply_column(layout: Layout) -> str:
+    fields = dict(layout.columns)
+    return next(fields[name] for name in ("output", "completion", "answer") if name in fields)
 
 
 def _chat(chat: Layout, sharegpt: Layout, turns: object) -> tuple[Layout, object]:

@@ -1,39 +1,35 @@
 """Looking at a pool before anything is computed with it."""
 
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.panel import Panel
-from rich.text import Text
 
 from curate.engine import Engine
+from curate.lm.chat import ChatFormat
 from curate.pool import Pool
 from curate.pool.near import near_duplicates
-from curate.preparation import as_model, counts
-from curate.report.table import printable, show_table
-from curate.report.terminal import account_of
+from curate.pool.report import Rejected
+from curate.preparation import Unusable, as_model, counts, unusable_rows
 from curate.store import Store
 
 NEAR = 0.8  # how near rows are that an inspection counts as near-duplicates
 NEAR_ROWS = 20_000  # it takes some seconds for as many; more are looked at only where --near-duplicates asks for it
-SHOWN_SOURCES = 30
-SHOWN_CHARACTERS = 1500  # of an example
-_BAR = 20
+REASONING_ROWS = 2_000  # rows with reasoning that are looked at: each is printed twice a reply
+PLACES = 3  # of each problem that are named
 
 
 @dataclass(frozen=True)
 class Example:
-    """A rendered conversation. pieces: (text, whether it is learned from)."""
+    """A rendered conversation. pieces: (text, how much its tokens count in the loss; 0: they are only read)."""
 
     row_id: str
     source: str | None
-    pieces: list[tuple[str, bool]]
+    pieces: list[tuple[str, float]]
 
 
 @dataclass(frozen=True)
@@ -62,12 +58,18 @@ def inspect_pool(pool: Pool, model: str | None, options: Mapping[str, Any], stor
         by_source.setdefault(source or "(none)", []).append(i)
     largest_first = sorted(by_source.items(), key=lambda item: (-len(item[1]), item[0]))
     problems = Counter(report.reasons) + Counter(map(_alike, failed.values()))
+    places = _places(report.rejected, unusable_rows(pool, failed))
+    repeats = usable.repeats
     summary = {
         **counts(pool, usable),
         "shapes": report.shapes,
+        "rows_written": int(repeats.sum()),
         "problems": dict(problems.most_common()),
+        "problems_at": {reason: places[reason][:PLACES] for reason, _ in problems.most_common()},
         "near_duplicates": None if near is None else {"similarity": NEAR, "rows": int(near.sum())},
         "overlaps": report.refined.get("contaminated", {}).get("sets", []),
+        "reasoning": _reasoning(usable, ChatFormat(engine.tokenizer(spec))),
+        "rows_weighted": len(encodings.weights),
         "truncated": int(encodings.truncated.sum()),
         "max_length": engine.length_limit(spec),
         "tokenizer": spec.label,
@@ -76,6 +78,7 @@ def inspect_pool(pool: Pool, model: str | None, options: Mapping[str, Any], stor
         "sources": {
             name: {
                 "rows": len(index),
+                "written": int(repeats[index].sum()),
                 "tokens": int(lengths[index].sum()),
                 "median_tokens": float(np.median(lengths[index])),
                 "median_response_tokens": float(np.median(replies[index])),
@@ -84,82 +87,16 @@ def inspect_pool(pool: Pool, model: str | None, options: Mapping[str, Any], stor
             for name, index in largest_first
         },
     }
-    tokenizer = engine.tokenizer(spec)
+    tokenizer, ids = engine.tokenizer(spec), usable.row_ids
+
+    def weights(i: int) -> np.ndarray:
+        return encodings.weights.get(ids[i], encodings.loss_mask[i].astype(np.float32))
+
     shown = [
-        Example(usable.row_ids[i], usable.sources[i], _pieces(tokenizer, encodings.input_ids[i], encodings.loss_mask[i]))
+        Example(ids[i], usable.sources[i], _pieces(tokenizer, encodings.input_ids[i], weights(i)))
         for i in _examples([index for _, index in largest_first], lengths, examples)
     ]
     return Inspection(summary, shown)
-
-
-def show_inspection(console: Console, found: Inspection) -> None:
-    """The inspection on a terminal."""
-    s = found.summary
-    console.print(Text(account_of(s)))
-    console.print(Text(f"shape: {', '.join(f'{shape} {rows:,}' for shape, rows in s['shapes'].items())}"))
-    columns = (f"tokens ({s['tokenizer']})", "5%", "median", "95%", "most", "in all")
-    spreads = (("a row", s["tokens"]), ("its replies", s["response_tokens"]))
-    lines = [[name, *(f"{spread[key]:,.0f}" for key in ("p5", "median", "p95", "max", "total"))] for name, spread in spreads]
-    console.print(show_table("\nlengths", columns, lines, right=columns[1:]))
-    if s["truncated"]:
-        cut = "1 row is" if s["truncated"] == 1 else f"{s['truncated']:,} rows are"
-        console.print(Text(f"{cut} cut to {s['max_length']:,} tokens", style="yellow"))
-    if s["problems"]:
-        lines = [[reason, f"{count:,}"] for reason, count in s["problems"].items()]
-        console.print(show_table("\nproblems", ("reason", "rows"), lines, right=("rows",)))
-    _show_sources(console, s["sources"], s["near_duplicates"] is not None)
-    _show_duplicates(console, s)
-    for number, example in enumerate(found.examples, 1):
-        console.print()
-        console.print(_panel(number, example))
-    if found.examples:
-        console.print(Text.assemble("what is learned from is ", ("green", "green"), "; the rest is read"), style="dim")
-
-
-def _show_sources(console: Console, sources: Mapping[str, Mapping[str, Any]], near: bool) -> None:
-    columns = ["source", "rows", "", "tokens", "median", "reply", *(["near"] if near else [])]
-    most = max(source["rows"] for source in sources.values())
-    lines = []
-    for name, source in list(sources.items())[:SHOWN_SOURCES]:
-        bar = Text("━" * max(1, round(_BAR * source["rows"] / most)), style="cyan")
-        medians = [f"{source[key]:.0f}" for key in ("median_tokens", "median_response_tokens")]
-        more = [f"{source['near_duplicates']:,}"] if near else []
-        lines.append([name, f"{source['rows']:,}", bar, f"{source['tokens']:,}", *medians, *more])
-    console.print(show_table("\nsources", columns, lines, right=[column for column in columns if column not in ("source", "")]))
-    if len(sources) > SHOWN_SOURCES:
-        console.print(Text(f"and {len(sources) - SHOWN_SOURCES:,} smaller ones", style="dim"))
-
-
-def _show_duplicates(console: Console, s: Mapping[str, Any]) -> None:
-    near = s["near_duplicates"]
-    if near and near["rows"]:
-        rows, share = near["rows"], near["rows"] / s["rows_pool"]
-        console.print(
-            f"\nnear-duplicates: {rows:,} ({share:.1%}), as near as {near['similarity']} to a row that would stay; "
-            f"--near-duplicates {near['similarity']} leaves them out", highlight=False,
-        )  # fmt: skip
-    elif s["rows_pool"] > NEAR_ROWS and not s["rows_near_duplicate"]:
-        limit = f"\nnear-duplicates are not counted above {NEAR_ROWS:,} rows; --near-duplicates {NEAR} looks"
-        console.print(limit, highlight=False)
-    if s["overlaps"]:
-        columns = ("evaluation set", "rows", "replies shared", "prompts shared", "left out")
-        lines = []
-        for one in s["overlaps"]:
-            shares = (f"{one[key]:,} ({one[key] / one['rows']:.1%})" for key in ("replies", "prompts"))
-            lines.append([Path(one["name"]).name, f"{one['rows']:,}", *shares, f"{one['pool_rows']:,}"])
-        title = "\noverlap (rows of the set that the pool shares, and pool rows left out for it)"
-        console.print(show_table(title, columns, lines, right=columns[1:]))
-
-
-def _panel(number: int, example: Example) -> Panel:
-    text = Text.assemble(*((printable(piece), "green" if learned else "dim") for piece, learned in example.pieces))
-    text.rstrip()
-    if len(text) > SHOWN_CHARACTERS:
-        left = len(text) - SHOWN_CHARACTERS
-        text = text[:SHOWN_CHARACTERS].append(f" ... and {left:,} characters", style="italic")
-    title = Text(f"example {number} · {printable(example.source or '(no source)')}", style="bold")
-    return Panel(text, title=title, title_align="left", subtitle=Text(example.row_id, style="dim"), subtitle_align="right",
-                 border_style="dim")  # fmt: skip
 
 
 def _examples(sources: list[list[int]], lengths: np.ndarray, count: int) -> list[int]:
@@ -176,9 +113,41 @@ def _examples(sources: list[list[int]], lengths: np.ndarray, count: int) -> list
     return [turn for turns in zip_longest(*chosen) for turn in turns if turn is not None][:count]
 
 
+def _phrase(reason: str) -> str:
+    """A reason of the reader's without its detail."""
+    return reason.split(": ", 1)[0]
+
+
 def _alike(reason: str) -> str:
     """A reason without what is of its row alone, which is long."""
-    return reason if len(reason) <= 80 else reason.split(": ", 1)[0]
+    return reason if len(reason) <= 80 else _phrase(reason)
+
+
+def _places(rejected: Sequence[Rejected], unusable: Sequence[Unusable]) -> dict[str, list[dict[str, Any]]]:
+    """By reason the rows that have it, in the order in which they were read: file, line, and detail (None for none)."""
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for rows, short in ((rejected, _phrase), (unusable, _alike)):
+        for row in rows:
+            reason = short(row.reason)
+            detail = row.reason[len(reason) :].removeprefix(": ") or None
+            found[reason].append({"file": row.file, "line": row.line, "detail": detail})
+    return found
+
+
+def _reasoning(pool: Pool, chat_format: ChatFormat) -> dict[str, int] | None:
+    """rows with reasoning (the first few of them), their replies with reasoning, and of how many the template drops it."""
+    if not any(field.name == "reasoning_content" for field in pool.rows.schema.field("messages").type.value_type):
+        return None
+    rows = replies = dropped = 0
+    for i in range(len(pool)):
+        messages = pool.messages(i)
+        thoughtful = sum(bool(m.get("reasoning_content")) for m in messages if m["role"] == "assistant")
+        if thoughtful:
+            rows, replies = rows + 1, replies + thoughtful
+            dropped += len(chat_format.without_reasoning(messages, pool.tools(i)))
+        if rows == REASONING_ROWS:
+            break
+    return {"rows": rows, "replies": replies, "dropped": dropped} if rows else None
 
 
 def _spread(values: np.ndarray) -> dict[str, float]:
@@ -186,6 +155,7 @@ def _spread(values: np.ndarray) -> dict[str, float]:
     return {"p5": p5, "median": median, "p95": p95, "max": int(values.max()), "total": int(values.sum())}
 
 
-def _pieces(tokenizer: Any, input_ids: np.ndarray, mask: np.ndarray) -> list[tuple[str, bool]]:
-    cuts = [0, *(np.flatnonzero(np.diff(mask.astype(np.int8))) + 1).tolist(), len(mask)]
-    return [(tokenizer.decode(input_ids[a:b]), bool(mask[a])) for a, b in zip(cuts, cuts[1:], strict=False)]
+def _pieces(tokenizer: Any, input_ids: np.ndarray, weights: np.ndarray) -> list[tuple[str, float]]:
+    """weights [T]: of each token in the loss."""
+    cuts = [0, *(np.flatnonzero(np.diff(weights)) + 1).tolist(), len(weights)]
+    return [(tokenizer.decode(input_ids[a:b]), float(weights[a])) for a, b in zip(cuts, cuts[1:], strict=False)]

@@ -9,7 +9,7 @@ from rich.console import Console
 from curate import vectors
 from curate.budget import Budget
 from curate.comparison.estimate import estimate_compare
-from curate.comparison.verdict import duration
+from curate.comparison.tables import duration
 from curate.engine import Engine
 from curate.estimate import Calibration, Step, estimate, worth
 from curate.method import Method
@@ -26,11 +26,11 @@ def plan_scores(
     pool: Pool, methods: Sequence[str | Method], *, engine: Engine, budget: Budget | None = None, model: Any = None,
     scorer_model: Any = None, embedder: Any = "hidden", recipe: TrainConfig | None = None, seed: int = 0,
 ) -> dict[str, Any]:  # fmt: skip
-    """What scoring would run in its first round: `plan`, its lines; with a budget also `worth`, in FLOPs."""
+    """What scoring would run in its first round: `plan`, its lines, and `notes`; with a budget also `worth`, in FLOPs."""
     asked = {"model": scorer_model or model, "embedder": embedder, "recipe": recipe, "seed": seed}
     found, prepared = plan(pool, methods, engine=engine, **asked)
     steps = estimate(found, Calibration(engine))
-    planned: dict[str, Any] = {"plan": as_lines(steps)}
+    planned = _planned(steps, engine)
     if budget is not None:
         trained, limit = as_model(model), budget.limit(prepared.table["tokens"].to_numpy())
         _, rows, _ = engine.add("pool", prepared.pool, trained)
@@ -42,18 +42,23 @@ def plan_scores(
 def plan_observation(pool: Pool, observables: Sequence[str], *, engine: Engine, **asked: Any) -> dict[str, Any]:
     """What `curate.observe` would run."""
     _, requests = ask(pool, observables, engine, **asked)
-    return {"plan": as_lines(estimate(merge(requests), Calibration(engine)))}
+    return _planned(estimate(merge(requests), Calibration(engine)), engine)
 
 
 def plan_embedding(pool: Pool, embedder: str, *, engine: Engine, **asked: Any) -> dict[str, Any]:
     """What `curate.embed` would run."""
     *_, request = vectors.ask(pool, embedder, engine, **asked)
-    return {"plan": as_lines(estimate(merge([request]), Calibration(engine)))}
+    return _planned(estimate(merge([request]), Calibration(engine)), engine)
 
 
-def plan_compare(**asked: Any) -> dict[str, Any]:
+def plan_compare(*, engine: Engine, **asked: Any) -> dict[str, Any]:
     """What `curate.compare` would run, at most."""
-    return {"plan": as_lines(estimate_compare(**asked))}
+    return _planned(estimate_compare(engine=engine, **asked), engine)
+
+
+def _planned(steps: Sequence[Step], engine: Engine) -> dict[str, Any]:
+    """notes: such as that a fit serves which was made on other rows."""
+    return {"plan": as_lines(steps), "notes": list(engine.notes)}
 
 
 def as_lines(steps: Sequence[Step]) -> list[dict[str, Any]]:
@@ -73,6 +78,8 @@ def show_plan(console: Console, planned: Mapping[str, Any]) -> None:
     memory = max(line["memory"] for line in lines)
     needs = f", {_gigabytes(memory)} of memory" if memory else ""
     console.print(f"about {duration(sum(line['seconds'] for line in lines))} in all{needs}", highlight=False)
+    for note in planned["notes"]:
+        console.print(note, highlight=False, markup=False)
     if "worth" in planned:
         console.print(_worth(planned["worth"]), highlight=False)
 

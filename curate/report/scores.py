@@ -11,14 +11,14 @@ from scipy.stats import spearmanr
 
 from curate.observation import Observed
 from curate.report.table import show_table
-from curate.report.terminal import account_of
 from curate.report.truth import show_auroc
 from curate.scoring import Scores
+from curate.wording import account_of
 
 
 def show_scores(console: Console, scores: Scores, judged: pl.DataFrame | None, out: str) -> None:
     """Quantiles of each score, its rank correlation with the reply's length, and the planted-truth table."""
-    console.print(account_of(scores.counts), highlight=False)
+    console.print("\n".join([account_of(scores.counts), *scores.manifest["notes"]]), highlight=False, markup=False)
     console.print(_spread("method", "scored", scores.frame, scores.methods))
     if judged is not None:
         console.print(show_auroc(judged))
@@ -27,7 +27,7 @@ def show_scores(console: Console, scores: Scores, judged: pl.DataFrame | None, o
 
 def show_observed(observed: Observed) -> Table:
     """The same of observables; of lists and vectors how long they are."""
-    known = ("row_id", "source", "tokens", "response_tokens")
+    known = ("row_id", "source", "tokens", "response_tokens", "file", "line", "id")
     names = [name for name in observed.frame.columns if name not in known and not name.endswith("_null")]
     return _spread("observable", "rows", observed.frame, names)
 

@@ -10,11 +10,14 @@ from rich.console import Console
 from curate.report.table import show_table
 from curate.store import Store
 from curate.store.references import references
+from curate.store.store import KINDS
 from curate.store.verbs import Collection, Verified, artifacts, describe, labels
+from curate.wording import counted
 
 
 def listing(store: Store) -> list[dict[str, Any]]:
-    """A dict per artifact: artifact (kind/address), what, rows (null where not countable), bytes, age, manifests.
+    """A dict per artifact, by kind, the last used first: artifact (kind/address), what, rows (null where not countable), bytes,
+    age, manifests.
 
     age is seconds since it was last used; manifests are the paths of those that list it.
     """
@@ -33,7 +36,7 @@ def listing(store: Store) -> list[dict[str, Any]]:
             "age": max(0.0, time.time() - item.used),
             "manifests": by_name[item.name],
         }
-        for item in there
+        for item in sorted(there, key=lambda item: (KINDS.index(item.kind), -item.used))
     ]
 
 
@@ -59,7 +62,7 @@ def show_listing(console: Console, found: Sequence[Mapping[str, Any]]) -> None:
             line["what"],
             "" if line["rows"] is None else f"{line['rows']:,}",
             amount(line["bytes"]),
-            age(line["age"]),
+            f"{age(line['age'])} ago",
             len(line["manifests"]) or "none",
         ]
         for line in found
@@ -81,7 +84,8 @@ def show_collection(console: Console, found: Collection, freed: int | None) -> N
         console.print(show_table("", ("kind", "what", "size", "why"), rows, right=("size",)))
     for path in found.forgotten:
         console.print(f"gone  {path}", highlight=False, markup=False, soft_wrap=True)
-    stays = f"{found.referred:,} artifacts stay because a manifest refers to them, {found.recent:,} because they were used lately"
+    stay = counted(found.referred, "artifact")
+    stays = f"a manifest refers to {stay}, {found.recent:,} more were used lately: they stay"
     if not found.garbage:
         done = "nothing to remove"
     elif freed is None:
@@ -103,20 +107,28 @@ def collection_as_json(found: Collection, freed: int | None) -> dict[str, Any]:
     }
 
 
-def verified_as_json(found: Verified, repaired: bool) -> dict[str, Any]:
-    """What verify found, for machines."""
+def verified_as_json(found: Verified, left: Verified | None = None) -> dict[str, Any]:
+    """What verify found, for machines. left: what lies there after the repair, None where none was asked for."""
     damaged = [{"file": str(error.path), "why": error.why, "goes": str(path)} for error, path in found.damaged]
-    return {"artifacts": found.artifacts, "bytes": found.bytes, "damaged": damaged, "repaired": repaired}
+    remains = left and {"artifacts": left.artifacts, "bytes": left.bytes}
+    counts = {"artifacts": found.artifacts, "bytes": found.bytes}
+    return {**counts, "damaged": damaged, "repaired": left is not None, "left": remains}
 
 
-def show_verified(console: Console, found: Verified, repaired: bool) -> None:
-    """Each damaged file with what is wrong, then the sum."""
+def show_verified(console: Console, found: Verified, left: Verified | None = None) -> None:
+    """Each damaged file with what is wrong, then the sum. left: as for `verified_as_json`."""
     for error, path in found.damaged:
-        gone = f"; removed {path}" if repaired else ""
+        gone = f"; removed {path}" if left else ""
         console.print(f"damaged  {error.path} ({error.why}){gone}", highlight=False, markup=False, soft_wrap=True)
-    damaged = f"{len(found.damaged):,} damaged" if found.damaged else "none damaged"
-    remedy = "; --repair removes them, and they are computed again" if found.damaged and not repaired else ""
-    console.print(f"{found.artifacts:,} artifacts, {amount(found.bytes)} read, {damaged}{remedy}", highlight=False)
+    said = "none damaged"
+    if found.damaged:
+        files = counted(len(found.damaged), "damaged file")
+        them, they = ("it", "it is") if len(found.damaged) == 1 else ("them", "they are")
+        said = f"{files}; --repair removes {them}, and {they} computed again"
+        if left:
+            verb = "is" if left.artifacts == 1 else "are"
+            said = f"{files} removed; left {verb} {counted(left.artifacts, 'artifact')}, {amount(left.bytes)}"
+    console.print(f"{counted(found.artifacts, 'artifact')}, {amount(found.bytes)} read, {said}", highlight=False, soft_wrap=True)
 
 
 def amount(count: int) -> str:

@@ -1,6 +1,6 @@
 """Results as a terminal shows them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -8,12 +8,15 @@ from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
-from curate.comparison.verdict import COLUMNS, NUMBERS, Verdict, table_row, tables
+from curate.comparison.tables import NUMBERS, cost_row, table_row, tables
+from curate.comparison.verdict import Verdict
 from curate.evaluation.metrics import find_metric
 from curate.measurement import Evaluation
 from curate.report.table import printable, show_table
-from curate.wording import counted
+from curate.wording import account_of, counted
 
+VERDICT_COLUMNS = ("method", "budget", "mean", "vs random", "answer", "vs as long")
+COST_COLUMNS = ("method", "budget", "rows", "epochs", "steps", "loss tokens", "select", "train", "pays after")
 ANSWER_STYLE = {"better": "bold green", "worse": "red", "equivalent": "cyan", "undecided": "yellow"}
 
 
@@ -22,16 +25,21 @@ def show_verdict(verdict: Verdict) -> RenderableType:
     found: list[RenderableType] = [
         Panel(Text(verdict.headline, style="bold"), border_style="green" if " beats random:" in verdict.headline else "yellow")
     ]
-    columns = [name for name in COLUMNS if name not in ("95% interval", "p (Holm)", "epochs")]
     for title, arms in tables(verdict.arms):
         rows = []
         for arm in arms:
-            cells: dict[str, Any] = dict(table_row(arm))
+            row: dict[str, Any] = dict(table_row(arm))
             if arm["ci_low"] is not None:
-                cells["vs random"] += f" ±{(arm['ci_high'] - arm['ci_low']) / 2:.3f}"
-            cells["answer"] = Text(cells["answer"], style=ANSWER_STYLE.get(cells["answer"], ""))
-            rows.append([cells[name] for name in columns])
-        found.append(show_table(title, columns, rows, right=NUMBERS))
+                row["vs random"] += f" ±{(arm['ci_high'] - arm['ci_low']) / 2:.3f}"
+            row["answer"] = Text(row["answer"], style=ANSWER_STYLE.get(row["answer"], ""))
+            rows.append([row[name] for name in VERDICT_COLUMNS])
+        found.append(show_table(title, VERDICT_COLUMNS, rows, right=NUMBERS))
+    _, arms = tables(verdict.arms)[0]
+    took = [{**table_row(arm), **cost_row(arm)} for arm in arms]
+    title = "\nWhat it took, per seed (pays after so many trainings instead of epochs on all)"
+    cells = [[row[name] for name in COST_COLUMNS] for row in took]
+    headers = [name.replace(" ", "\n") for name in COST_COLUMNS]
+    found.append(show_table(title, headers, cells, right=headers[2:]))
     return Group(*found, Text(""), *(Text(f"· {remark}", style="dim") for remark in verdict.remarks))
 
 
@@ -59,8 +67,8 @@ def _evaluated(line: Mapping[str, Any], whole: str) -> list[str]:
     return [source, f"{line['value']:.4g}", between, f"{line['items']:,}"]
 
 
-def show_selection(summary: Mapping[str, Any], out: str | None) -> RenderableType:
-    """What was read, what was picked, what it cost."""
+def show_selection(summary: Mapping[str, Any], out: str | None, notes: Sequence[str] = ()) -> RenderableType:
+    """What was read, what was picked, what it cost. notes: such as that a fit serves which was made on other rows."""
     share = summary["selected"] / max(1, summary["rows_pool"])
     lines = [
         f"read      {account_of(summary)}",
@@ -69,6 +77,7 @@ def show_selection(summary: Mapping[str, Any], out: str | None) -> RenderableTyp
         f"computed  {counted(summary['computed_rows'])}; {summary['reused_rows']:,} reused from the store; "
         f"{summary['seconds']:.1f} s",
     ]
+    lines += [f"note      {note}" for note in notes]
     if summary["rows_null"]:
         lines.append(f"left out  {counted(summary['rows_null'])} without a score (see null_reason in scores.parquet)")
     if summary["shortfall"]:
@@ -78,15 +87,6 @@ def show_selection(summary: Mapping[str, Any], out: str | None) -> RenderableTyp
     if out:
         lines.append(f"written   {out}")
     return Text("\n".join(lines))
-
-
-def account_of(counts: Mapping[str, Any]) -> str:
-    """Rows in, and what they are the sum of; causes that only an option brings are named where there are any."""
-    causes = {"near_duplicate": "near-duplicate", "contaminated": "contaminated", "over_cap": "over the cap"}
-    refined = [(key, name) for key, name in causes.items() if counts[f"rows_{key}"]]
-    left_out = [("rejected", "rejected"), ("duplicate", "duplicate"), *refined]
-    parts = [f"{counts['rows_pool']:,} in the pool", *(f"{counts[f'rows_{key}']:,} {name}" for key, name in left_out)]
-    return f"{counted(counts['rows_in'])} in = {' + '.join(parts)}"
 
 
 def show_frame(console: Console, frame: pl.DataFrame, title: str, limit: int = 20) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import pyarrow.compute as pc
 from curate.errors import CurateError
 from curate.files import atomic_file
 from curate.store.checks import Damaged, canonical, checksum, hash_ids
+
+ROWS_DIGITS = 16  # of the hash of the row ids in a shard's name
 
 
 @dataclass(frozen=True)
@@ -41,22 +44,26 @@ class RowArtifact:
         return pa.schema([("row_id", pa.string()), ("value", self.type), ("reason", pa.string())])
 
     def table(self) -> pa.Table:
-        """All rows computed so far: row_id, value (null where there is none), reason (null where there is a value)."""
+        """All rows computed so far: row_id, value (null where there is none), reason (null where there is a value).
+
+        Here and below: raises Damaged where a shard that is damaged has one of the rows asked for, or may have it because
+        no sound shard has.
+        """
         return self._read(self._shards())
 
     def seconds(self, row_ids: Sequence[str]) -> float:
         """Wall time that computing these rows took, whichever run did it; a shard's is shared out among its rows."""
         wanted = pa.array(row_ids, pa.string())
-        shards = self._shards().values()
+        shards = self._shards(row_ids).values()
         return sum(shard.seconds * (pc.is_in(shard.ids, value_set=wanted).true_count / len(shard.ids)) for shard in shards)
 
     def positions(self, row_ids: Sequence[str]) -> np.ndarray:
         """int64 [n]: where each row id stands in the table, -1 where it is missing."""
-        return self._find(row_ids, self._shards())
+        return self._find(row_ids, self._shards(row_ids))
 
     def get(self, row_ids: Sequence[str]) -> pa.Table:
         """The rows asked for, in that order. Raises CurateError when one was never computed."""
-        shards = self._shards()
+        shards = self._shards(row_ids)
         where = self._find(row_ids, shards)
         if (where < 0).any():
             raise CurateError(f"{int((where < 0).sum())} rows are missing from the artifact {self.folder.name}")
@@ -78,7 +85,7 @@ class RowArtifact:
             return
         columns = [pa.array(row_ids, pa.string()), pa.array(values, self.type), pa.array(reasons, pa.string())]
         table = pa.table(columns, schema=self.schema.with_metadata({"seconds": repr(float(seconds))}))
-        rows = hash_ids(row_ids)[:16]
+        rows = hash_ids(row_ids)[:ROWS_DIGITS]
         if shard_files(self.folder, f"part-{rows}-"):
             return
         sink = pa.BufferOutputStream()
@@ -95,17 +102,48 @@ class RowArtifact:
             with atomic_file(self.folder / "spec.json") as path:
                 path.write_text(canonical(self.spec))
 
-    def _shards(self) -> dict[str, Shard]:
-        """The shards on disk by name, in the order of their names; of two with the same rows the first."""
-        by_rows = {name.split("-")[1]: name for name in sorted(shard_files(self.folder), reverse=True)}
-        names = sorted(by_rows.values())
-        new = [name for name in names if name not in self.known]
-        for name in new:
+    def _shards(self, row_ids: Sequence[str] | None = None) -> dict[str, Shard]:
+        """The sound shards on disk by name, in the order of their names; of two with the same rows the first.
+
+        Raises Damaged as `table` says; `row_ids`: those asked for, None for all.
+        """
+        by_rows: dict[str, list[str]] = {}
+        for name in sorted(shard_files(self.folder)):
+            by_rows.setdefault(name.split("-")[1], []).append(name)
+        sound: dict[str, Shard] = {}
+        damaged: list[Damaged] = []
+        for names in by_rows.values():
+            faults = []
+            for name in names:
+                try:
+                    sound[name] = self._shard(name)
+                    break
+                except Damaged as error:
+                    faults.append(error)
+            else:
+                damaged.append(faults[0])
+        sound = dict(sorted(sound.items()))
+        if damaged:
+            self._check_needed(damaged, sound, row_ids)
+        return sound
+
+    def _shard(self, name: str) -> Shard:
+        """What is known of a shard, which is read the first time. Raises Damaged."""
+        if name not in self.known:
             table = open_shard(self.folder / name, self.schema)
             # Copied, because a slice would keep the whole file in memory.
             ids = table["row_id"].combine_chunks().take(pa.array(np.arange(len(table))))
             self.known[name] = Shard(ids, json.loads((table.schema.metadata or {}).get(b"seconds", b"0")))
-        return {name: self.known[name] for name in names}
+        return self.known[name]
+
+    def _check_needed(self, damaged: Sequence[Damaged], sound: Mapping[str, Shard], row_ids: Sequence[str] | None) -> None:
+        if row_ids is None:
+            raise damaged[0]
+        lacking = {row_ids[i] for i in np.flatnonzero(self._find(row_ids, sound) < 0).tolist()}
+        for error in damaged:
+            held = trusted_ids(error.path)
+            if lacking if held is None else lacking & held:
+                raise error
 
     def _find(self, row_ids: Sequence[str], shards: Mapping[str, Shard]) -> np.ndarray:
         if not shards:
@@ -125,6 +163,17 @@ def shard_files(folder: Path, prefix: str = "part-") -> list[str]:
         return [name for name in os.listdir(folder) if name.startswith(prefix)]
     except FileNotFoundError:
         return []
+
+
+def trusted_ids(path: Path) -> set[str] | None:
+    """The row ids in a damaged shard; None where they cannot be read or are not those that its name was made of."""
+    with suppress(CurateError, KeyError, ValueError, pa.ArrowException):
+        column = open_shard(path, check=False)["row_id"]
+        column.validate(full=True)
+        ids: list[str] = column.cast(pa.string()).to_pylist()
+        if None not in ids and hash_ids(ids)[:ROWS_DIGITS] == path.name.split("-")[1]:
+            return set(ids)
+    return None
 
 
 def shard_rows(name: str) -> int:

@@ -72,9 +72,13 @@ def size(path: Path) -> int:
 
 
 def labels(there: Sequence[Artifact], referring: Sequence[Reference]) -> dict[str, str]:
-    """Names of models by the fingerprint of their weights, as the manifests have them, and of fits by their address."""
+    """Names of models by the fingerprint of their weights and of their tokenizer, as the manifests have them, and of fits by
+    their address."""
     found = {}
     for reference in referring:
+        model, encoding = ((reference.manifest or {}).get(key) for key in ("model", "encoding"))
+        if isinstance(model, Mapping) and isinstance(encoding, Mapping):
+            found[str(encoding.get("tokenizer"))] = f"the tokenizer of {Path(str(model.get('name'))).name}"
         for key in ("model", "scorer_model"):
             model = (reference.manifest or {}).get(key)
             if isinstance(model, Mapping) and {"name", "fingerprint"} <= set(model):
@@ -90,7 +94,10 @@ def describe(spec: Mapping[str, Any] | None, names: Mapping[str, str]) -> str:
     who = names.get(model, model[:8])
     match spec.get("kind"):
         case "encoding":
-            return f"token ids by tokenizer {str(spec.get('tokenizer', ''))[:8]}, up to {spec.get('max_length')} tokens"
+            tokenizer = str(spec.get("tokenizer", ""))
+            return f"token ids by {names.get(tokenizer, f'tokenizer {tokenizer[:8]}')}, up to {spec.get('max_length')} tokens"
+        case "weights":
+            return f"token weights of {describe({**spec.get('encoding', {}), 'kind': 'encoding'}, names)}"
         case "observable":
             view = str(next(iter(spec.get("view") or ["conversation"])))
             return f"{spec.get('observable')}{_where(view)} by {who}, {spec.get('dtype')}"
@@ -116,7 +123,7 @@ def _length(recipe: Mapping[str, Any] | None) -> str:
         return "untrained"
     unit = next((unit for unit in ("tokens", "steps", "epochs") if recipe.get(unit)), None)
     amount = f"{recipe[unit]:,g} {unit[:-1] if recipe[unit] == 1 else unit}" if unit else "trained"
-    return f"{amount}, seed {recipe.get('seed')}"
+    return f"{amount}, seed {recipe.get('seed', 0)}"  # a spec leaves out what is by default
 
 
 # gc -------------------------------------------------------------------------------------------------------------------
@@ -278,3 +285,9 @@ def repair(found: Verified) -> None:
     for path in dict.fromkeys(path for _, path in found.damaged):
         with suppress(FileNotFoundError):
             discard(path)
+
+
+def remaining(store: Store) -> Verified:
+    """What lies in the store, not read again."""
+    there = artifacts(store)
+    return Verified(len(there), sum(item.bytes for item in there), [])

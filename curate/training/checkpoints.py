@@ -1,67 +1,59 @@
-"""What a training run leaves in its output folder: models to look at later, and states to resume from.
-
-    checkpoint-<step>/     the model after that step, as a folder that AutoModelForCausalLM loads
-    states/step-<step>/    the latest state to resume from: what is trained, the optimizer, the losses so far
-
-Safetensors and JSON only; each folder appears whole or not at all.
-"""
+"""Reading and writing what a training run leaves in its folders; see `curate.training.folders` for which there are."""
 
 import copy
 import json
-import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
+from peft import PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
 from curate.errors import InputError
 from curate.files import atomic_folder
+from curate.training.folders import steps_in
 from curate.training.quiet import quiet
 
+BESIDE = "training"  # the folder in a checkpoint that holds what merging and saving lose
 
-def write_model(model: Any, folder: Path, tokenizer: Any = None) -> None:
+
+def write_model(model: Any, folder: Path, tokenizer: Any = None, optimizer: torch.optim.Optimizer | None = None) -> None:
     """Write a model folder that AutoModelForCausalLM loads: safetensors, adapters merged, and the tokenizer.
 
-    The model itself stays as it is. InputError when the folder is there already and not empty.
+    With an optimizer its state and the adapters are written beside the model. The model itself stays as it is. InputError
+    when the folder is there already and not empty.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} is there already; name a folder that is not, or an empty one")
-    if isinstance(model, PeftModel):
-        # A copy, because merging and taking back out would change the last bits of the weights in training.
-        model = copy.deepcopy(model).merge_and_unload()
+    # A copy, because merging and taking back out would change the last bits of the weights in training.
+    plain = merged(copy.deepcopy(model)) if isinstance(model, PeftModel) else model
     with atomic_folder(folder) as temporary, quiet():
-        model.save_pretrained(temporary)
+        plain.save_pretrained(temporary)
         if tokenizer is not None:
             tokenizer.save_pretrained(temporary)
+        if optimizer is not None:
+            (temporary / BESIDE).mkdir()
+            _write_optimizer(temporary / BESIDE, model, optimizer)
+            if isinstance(model, PeftModel):
+                save_file(_contiguous(get_peft_model_state_dict(model)), temporary / BESIDE / "adapter_model.safetensors")
+                model.peft_config["default"].save_pretrained(str(temporary / BESIDE))
 
 
-def model_checkpoints(output: Path) -> dict[int, Path]:
-    """The model folders in `output` by step, ascending (numerically: 900 before 1000)."""
-    return _steps(output, "checkpoint-")
+def merged(model: PeftModel) -> Any:
+    """The model with its adapters in its weights; the one given is used up. 4-bit weights become plain ones first.
 
-
-def prepare_output(output: Path | None, *, needed: bool, resume: bool, fingerprint: str) -> Path | None:
-    """Check `output` before a run; the state to resume from, None for a run from the beginning.
-
-    Raises InputError when a folder is needed and not given, when a fresh run would mix with an earlier one's
-    checkpoints, or when the state to resume from belongs to other rows or settings.
+    (peft would merge into the 4-bit weights, and rounding them to 4 bits again loses much of what was learned.)
     """
-    if output is None:
-        if needed or resume:
-            raise InputError("checkpoints and resuming need an output folder; give `output`")
-        return None
-    states, models = _steps(output / "states", "step-"), model_checkpoints(output)
-    if not resume and (states or models):
-        raise InputError(f"{output} holds the checkpoints of an earlier run; resume it, or name another folder")
-    step, state = max(states.items(), default=(0, None))
-    if state is not None and json.loads((state / "state.json").read_text())["fingerprint"] != fingerprint:
-        raise InputError(f"{state} was left by a run on other rows or with other settings; name another folder")
-    for later in (folder for at, folder in models.items() if at > step):
-        shutil.rmtree(later, ignore_errors=True)  # they come again
-    return state
+    if getattr(model, "is_loaded_in_4bit", False):
+        learned, adapters = get_peft_model_state_dict(model), model.peft_config["default"]
+        adapters.init_lora_weights = True  # they come from the file; nothing has to be found out again
+        with quiet():
+            plain = model.unload().dequantize()
+            plain.is_loaded_in_4bit = False
+            model = get_peft_model(plain, adapters)
+        set_peft_model_state_dict(model, learned)
+    return model.merge_and_unload()
 
 
 def write_state(
@@ -73,41 +65,72 @@ def write_state(
     losses: list[float],
 ) -> None:
     """Write the state after `step` steps and drop the earlier ones."""
-    state = optimizer.state_dict()["state"]
-    moments = {f"{index}.{key}": value.contiguous() for index, of in state.items() for key, value in of.items()}
     with atomic_folder(output / "states" / f"step-{step}") as folder:
-        weights = {name: weight.detach().contiguous() for name, weight in _learned(model)}
-        save_file(weights, folder / "weights.safetensors")
-        save_file({**moments, "losses": torch.tensor(losses, dtype=torch.float64)}, folder / "optimizer.safetensors")
+        save_file(
+            _contiguous({name: weight.detach() for name, weight in _learned(model).items()}), folder / "weights.safetensors"
+        )
+        save_file({"losses": torch.tensor(losses, dtype=torch.float64)}, folder / "losses.safetensors")
+        _write_optimizer(folder, model, optimizer)
         (folder / "state.json").write_text(json.dumps({"step": step, "fingerprint": fingerprint}))
-    for at, old in _steps(output / "states", "step-").items():
+    for at, old in steps_in(output / "states", "step-").items():
         if at != step:
             shutil.rmtree(old, ignore_errors=True)
 
 
 def read_state(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, list[float]]:
     """Put the state in `folder` into model and optimizer; the steps done and the loss of each."""
-    weights = load_file(folder / "weights.safetensors")
+    weights, learned = load_file(folder / "weights.safetensors"), _learned(model)
     with torch.no_grad():
-        for name, weight in _learned(model):
+        for name, weight in learned.items():
             weight.copy_(weights[name])
-    stored = load_file(folder / "optimizer.safetensors")
-    losses = stored.pop("losses").tolist()
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for name, value in stored.items():
-        index, key = name.split(".", 1)
-        state.setdefault(int(index), {})[key] = value
+    index = {weight: i for i, weight in enumerate(w for group in optimizer.param_groups for w in group["params"])}
+    state = {index[learned[name]]: moments for name, moments in _read_optimizer(folder).items()}
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    losses = load_file(folder / "losses.safetensors")["losses"].tolist()
     return json.loads((folder / "state.json").read_text())["step"], losses
 
 
-def _learned(model: torch.nn.Module) -> list[tuple[str, torch.nn.Parameter]]:
-    return [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
+def read_optimizer(checkpoint: str | Path) -> dict[str, dict[str, torch.Tensor]]:
+    """What AdamW knew of each trained parameter at a checkpoint: exp_avg and exp_avg_sq, of its shape, and step, a number.
+
+    By the parameter's name in `model.named_parameters()`, adapters included. Raises InputError when the checkpoint was written
+    without `save_optimizer`.
+    """
+    folder = Path(checkpoint) / BESIDE
+    if not (folder / "optimizer.safetensors").is_file():
+        raise InputError(f"{checkpoint} has no optimizer state; train with save_optimizer")
+    return _read_optimizer(folder)
 
 
-def _steps(folder: Path, prefix: str) -> dict[int, Path]:
-    found = {}
-    for path in folder.glob(f"{prefix}*"):
-        if match := re.fullmatch(rf"{prefix}(\d+)", path.name):
-            found[int(match[1])] = path
-    return dict(sorted(found.items()))
+def read_adapted(model: Any, checkpoint: str | Path) -> PeftModel:
+    """Put the adapters of a checkpoint on `model`, the one that training started from; they can be trained on.
+
+    Its parameters have the names that `read_optimizer` has. Raises InputError when the checkpoint has no adapters of its own.
+    """
+    folder = Path(checkpoint) / BESIDE
+    if not (folder / "adapter_config.json").is_file():
+        raise InputError(f"{checkpoint} has no adapters by themselves; train them with save_optimizer")
+    with quiet():
+        return PeftModel.from_pretrained(model, folder, is_trainable=True)
+
+
+def _write_optimizer(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    states = {name: optimizer.state[weight] for name, weight in _learned(model).items() if weight in optimizer.state}
+    tensors = {f"{name}.{key}": value for name, state in states.items() for key, value in state.items()}
+    save_file(_contiguous(tensors), folder / "optimizer.safetensors")
+
+
+def _read_optimizer(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
+    found: dict[str, dict[str, torch.Tensor]] = {}
+    for key, value in load_file(folder / "optimizer.safetensors").items():
+        name, moment = key.rsplit(".", 1)
+        found.setdefault(name, {})[moment] = value
+    return found
+
+
+def _learned(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+    return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+
+
+def _contiguous(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.contiguous() for name, tensor in tensors.items()}

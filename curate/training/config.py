@@ -27,8 +27,17 @@ class TrainConfig(BaseModel):
     lora_r: int = Field(16, ge=1, description="rank of the adapters")
     lora_alpha: float = Field(32.0, gt=0, description="scale: alpha / r, for rslora alpha / sqrt(r)")
     lora_dropout: float = Field(0.0, ge=0, lt=1)
-    lora_variant: Literal["lora", "rslora", "dora"] = "lora"
+    lora_variant: Literal["lora", "rslora", "dora", "pissa", "olora", "eva", "corda"] = Field(
+        "lora", description="how adapters are scaled, decomposed or initialised; eva and corda look at the rows"
+    )
     target_modules: str | tuple[str, ...] = Field("all-linear", description="modules that get an adapter")
+
+    quantization: Literal["none", "4bit"] = Field("none", description="of the frozen weights below adapters; 4bit is QLoRA")
+
+    loss: Literal["nll", "dft", "asft"] = "nll"
+    anchor: float = Field(0.05, ge=0, description="of asft: the weight of the divergence from the model at the start")
+    masked_thought: float = Field(0.0, ge=0, le=1, description="share of the replies' tokens that the model may not read")
+    masked_thought_warmup: float = Field(0.0, ge=0, le=1, description="share of the steps over which that share rises")
 
     learning_rate: float | None = Field(None, gt=0, description="the peak; by default by adapter and model width")
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
@@ -48,6 +57,7 @@ class TrainConfig(BaseModel):
     seed: int = Field(0, ge=0)
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="of the computation")
     save_checkpoints: int = Field(0, ge=0, description="evenly spaced checkpoints to keep, the last at the end")
+    save_optimizer: bool = Field(False, description="keep adapters and optimizer state beside each of these checkpoints")
     checkpoint_steps: int | None = Field(None, ge=1, description="steps between two states that a run can resume from")
     report_to: str = Field("none", description="a tracker that transformers knows, such as tensorboard")
 
@@ -61,6 +71,25 @@ class TrainConfig(BaseModel):
             if not given:
                 return {**data, "epochs": 1.0}
         return data
+
+    @model_validator(mode="after")
+    def _possible(self) -> "TrainConfig":
+        if self.quantization != "none" and self.adapter == "none":
+            raise ValueError("quantization: 4bit weights cannot be trained; it needs adapter lora")
+        if self.quantization != "none" and self.changes_base:
+            raise ValueError(
+                f"quantization: {self.lora_variant} takes its adapters out of the weights, which 4bit would round off"
+            )
+        if self.save_optimizer and not self.save_checkpoints:
+            raise ValueError("save_optimizer: it is kept beside checkpoints; set save_checkpoints too")
+        if self.save_optimizer and self.adapter == "lora" and self.lora_variant == "corda":
+            raise ValueError("save_optimizer: corda's adapters cannot be put on the model again without the rows they came from")
+        return self
+
+    @property
+    def changes_base(self) -> bool:
+        """Whether the adapters take over part of the weights below them, so that these are no longer those of the start."""
+        return self.adapter == "lora" and self.lora_variant in ("pissa", "olora", "corda")
 
     def trained_for(self, epochs: float, seed: int) -> "TrainConfig":
         """The same settings for so many epochs and another seed."""
@@ -104,14 +133,17 @@ def steps_to_save(config: TrainConfig, steps: int) -> list[int]:
     return [round(i * steps / wanted) for i in range(1, wanted + 1)]
 
 
-def training_flops(trainable: int, frozen: int, tokens: int, *, gradient_checkpointing: bool = False) -> float:
+def training_flops(
+    trainable: int, frozen: int, tokens: int, *, gradient_checkpointing: bool = False, anchored: bool = False
+) -> float:
     """Floating-point operations of training on `tokens` tokens: (6 * trainable + 4 * frozen) * tokens.
 
     A weight takes 2 operations per token forward and 2 to carry the gradient to its input, and a trainable one 2 more
-    for its own gradient; gradient checkpointing does the forward again (2). So full fine-tuning costs the usual
-    6 N T and LoRA about 4 N T. Attention's own products and padding are left out. Source: arXiv 2001.08361, 2.1.
+    for its own gradient; gradient checkpointing does the forward again (2), and so does an anchor (the loss asft), in the
+    model of the start. So full fine-tuning costs the usual 6 N T and LoRA about 4 N T. Attention's own
+    products, padding and what eva and corda look at are left out. Source: arXiv 2001.08361, 2.1.
     """
-    again = 2 * (trainable + frozen) if gradient_checkpointing else 0
+    again = 2 * (trainable + frozen) * (gradient_checkpointing + anchored)
     return float((6 * trainable + 4 * frozen + again) * tokens)
 
 

@@ -1,38 +1,43 @@
 """Fine-tuning a causal language model on encoded conversations: read from top to bottom.
 
-`train` plans the batches, puts adapters on the model, and hands both to transformers' Trainer. What is ours: which rows
-make a batch, the loss, the learning rate, and checkpoints without pickle. What is theirs: the loop, mixed precision,
+`train` plans the batches (batches.py), puts adapters on the model (adapters.py), and hands both to transformers' Trainer.
+What is ours: which rows make a batch, the loss (losses.py), the learning rate, and checkpoints without pickle
+(checkpoints.py). What is theirs: the loop, mixed precision,
 gradient clipping and accumulation, several GPUs (torchrun), trackers.
 """
 
 import contextlib
+import copy
 import hashlib
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
-from torch.nn.functional import cross_entropy
+from peft import PeftModel
 from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.integrations import get_reporting_integration_callbacks
 
 from curate.errors import CurateError, InputError
 from curate.lm.encodings import Encodings
+from curate.training.adapters import CALIBRATION_BATCHES, add_adapters
 from curate.training.batches import micro_batches, plan_batches
-from curate.training.checkpoints import prepare_output, read_state, write_model, write_state
+from curate.training.checkpoints import merged, read_state, write_model, write_state
 from curate.training.config import TRAIN_VERSION, TrainConfig, learning_rate_factor, steps_to_save, training_flops
+from curate.training.folders import STATE_VERSION, prepare_output
+from curate.training.losses import IGNORED, head_sees, token_losses, without_adapters
+from curate.training.masking import mask_token, masked_share, masked_thought
 from curate.training.quiet import private_randomness, quiet
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-IGNORED = -100  # the label of a token that does not count in the loss
 # Where the number of micro-batches is ours to choose: padding that is put up with, as a share of the real tokens.
 # A CPU's time goes by the token, while a GPU would rather have fewer and larger micro-batches.
 PADDING_LIMIT = {"cpu": 0.1, "gpu": 0.5}
@@ -49,7 +54,7 @@ class TrainResult:
     seconds        wall time of the steps (after a resume: of those since)
     flops          see `training_flops`
     learning_rate  the peak
-    losses         mean loss of each step in nats per token, NaN where a batch had no token to learn from
+    losses         mean loss of each step in nats per token, by `config.loss`; NaN where a batch had no token to learn from
     checkpoints    model folders, in the order of their steps
     """
 
@@ -72,7 +77,7 @@ class TrainResult:
     def merged(self) -> Any:
         """The model with its adapters merged into its weights; from then on `model` is the merged one."""
         if isinstance(self.model, PeftModel):
-            self.model = self.model.merge_and_unload()
+            self.model = merged(self.model)
         return self.model
 
 
@@ -89,15 +94,18 @@ def train(
 ) -> TrainResult:
     """Fine-tune `model` (a loaded AutoModelForCausalLM) in place, on the device where it is.
 
-    tokenizer  written beside the weights of checkpoints; its padding token fills batches (0 without one).
+    model      for `quantization` loaded in 4 bits; see `curate.lm.models.load_model`.
+    tokenizer  written beside the weights of checkpoints; its padding token fills batches (0 without one), and `mask_token`
+               stands for what `masked_thought` hides.
     weights    per row float [T_i], how much each token counts in the loss (>= 0; 0 leaves it out); by default 1.
     output     folder for checkpoints and for states to resume from; not needed without either.
     resume     continue from the last state in `output`, or begin anew where there is none; `model` is the same
                untrained model as the first time.
     progress   called with (steps done, steps in all) after each step.
 
-    The loss of a step is the weighted mean over the reply tokens of its whole batch, sum(w * nll) / sum(w) in float32,
-    however the batch is cut into micro-batches or spread over processes. On the CPU, with the same number of threads,
+    The loss of a step is the weighted mean over the reply tokens of its whole batch, sum(w * loss) / sum(w) in float32,
+    however the batch is cut into micro-batches or spread over processes (torchrun: each process calls this with the same
+    arguments, and the first one writes). On the CPU, with the same number of threads,
     the same seed gives the same weights bit for bit, resumed or not. Global random generators are left as they were.
 
     Raises InputError when the input does not fit together, CurateError when loss or weights stop being finite numbers.
@@ -106,15 +114,19 @@ def train(
         raise InputError("the model carries adapters already; merge them first")
     if config.dtype == "float16" and model.device.type == "cpu":
         raise InputError("dtype: float16 needs a GPU to train on")
+    if getattr(model, "is_loaded_in_4bit", False) != (config.quantization == "4bit"):
+        raise InputError(f"the model was loaded in other bits than the setting quantization: {config.quantization} says")
     token_weights = _token_weights(encodings, weights)
     batches = plan_batches(encodings.lengths, config, np.random.default_rng(config.seed))
     folder = None if output is None else Path(output)
-    run = _Run(config, tokenizer, folder, len(batches), _fingerprint(config, encodings, token_weights), progress)
+    run = _Run(config, tokenizer, folder, len(batches), _fingerprint(model, config, encodings, token_weights), progress)
     state = run.prepare(resume)
 
     with quiet(), private_randomness(config.seed), tempfile.TemporaryDirectory() as scratch:
         arguments = _arguments(config, model.device.type, str(folder or scratch))
-        model = _prepare_model(model, config)
+        padding = getattr(tokenizer, "pad_token_id", None) or 0
+        whole = _MicroBatches(encodings, token_weights, [[batch] for batch in batches[:CALIBRATION_BATCHES]], padding)
+        model, start = _prepare_model(model, config, whole)
         optimizer = _optimizer(model, config)
         if state is not None:
             run.done, run.losses = read_state(state, model, optimizer)
@@ -123,14 +135,9 @@ def train(
             parts = _cut(encodings.lengths, batches, config, model.device.type, arguments.world_size)
             arguments.max_steps = run.steps - run.done
             arguments.gradient_accumulation_steps = len(parts[0]) // arguments.world_size
-            padding = getattr(tokenizer, "pad_token_id", None) or 0
-            _Trainer(
-                run,
-                model=model,
-                args=arguments,
-                train_dataset=_MicroBatches(encodings, token_weights, parts[run.done :], padding),
-                optimizers=(optimizer, _scheduler(optimizer, run)),
-            ).train()
+            data = _MicroBatches(encodings, token_weights, parts[run.done :], padding, run.hide)
+            optimizers = optimizer, _scheduler(optimizer, run)
+            _Trainer(run, start, model=model, args=arguments, train_dataset=data, optimizers=optimizers).train()
         seconds = time.perf_counter() - started
         if config.gradient_checkpointing:
             model.gradient_checkpointing_disable()
@@ -204,18 +211,27 @@ def _token_weights(encodings: Encodings, weights: Sequence[np.ndarray] | None) -
 class _MicroBatches(Dataset):
     """The micro-batches of all batches one after the other, as tensors padded on the right.
 
-    parts[b] are the rows of each micro-batch of batch b; every batch has as many.
+    parts[b] are the rows of each micro-batch of batch b; every batch has as many. hide(b, row, ids, reply) is what the model
+    reads of a row instead of its ids.
     """
 
-    def __init__(self, encodings: Encodings, weights: list[np.ndarray], parts: list[list[np.ndarray]], padding: int):
-        self.encodings, self.weights, self.parts, self.padding = encodings, weights, parts, padding
+    def __init__(
+        self,
+        encodings: Encodings,
+        weights: list[np.ndarray],
+        parts: list[list[np.ndarray]],
+        padding: int,
+        hide: Callable[[int, int, np.ndarray, np.ndarray], np.ndarray] = lambda batch, row, ids, reply: ids,
+    ):
+        self.encodings, self.weights, self.parts, self.padding, self.hide = encodings, weights, parts, padding, hide
         self.weight = np.array([row.sum(dtype=np.float64) for row in weights])
 
     def __len__(self) -> int:
         return len(self.parts) * len(self.parts[0])
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        batch = self.parts[index // len(self.parts[0])]
+        number = index // len(self.parts[0])
+        batch = self.parts[number]
         rows = batch[index % len(batch)]
         # A micro-batch without rows still goes through the model, as one token that nothing is learned from:
         # with several processes each of them has to take part in every step.
@@ -224,9 +240,10 @@ class _MicroBatches(Dataset):
         real, weights = np.zeros(shape, np.int64), np.zeros(shape, np.float32)
         real[:, 0] = 1
         for i, row in enumerate(rows):
-            n = len(self.weights[row])
-            ids[i, :n], real[i, :n], weights[i, :n] = self.encodings.input_ids[row], 1, self.weights[row]
-            labels[i, :n] = np.where(self.weights[row] > 0, self.encodings.input_ids[row], IGNORED)
+            given, n = self.encodings.input_ids[row], len(self.weights[row])
+            real[i, :n], weights[i, :n] = 1, self.weights[row]
+            ids[i, :n] = self.hide(number, int(row), given, self.encodings.loss_mask[row])
+            labels[i, :n] = np.where(self.weights[row] > 0, given, IGNORED)
         tensors = {"input_ids": ids, "attention_mask": real, "labels": labels, "weights": weights}
         total = float(sum(self.weight[rows].sum() for rows in batch))
         return {**{name: torch.from_numpy(array) for name, array in tensors.items()}, "batch_weight": total}
@@ -239,30 +256,25 @@ def _only(items: list[dict[str, Any]]) -> dict[str, Any]:
 # ---- the model and how it learns
 
 
-def _prepare_model(model: Any, config: TrainConfig) -> Any:
-    """The model in its training dtype, with adapters if asked for, and gradients where it is to learn."""
+def _prepare_model(model: Any, config: TrainConfig, batches: "_MicroBatches") -> tuple[Any, Any]:
+    """The model in its training dtype, with adapters if asked for, and gradients where it is to learn.
+
+    And a frozen copy of it as it was, where a loss wants that and taking the adapters off would not give it back.
+    """
     # A frozen base may be in half precision (adapters stay in float32); weights that learn are always float32.
-    model.to(getattr(torch, config.dtype) if config.adapter == "lora" else torch.float32)
+    if config.quantization == "none":
+        model.to(getattr(torch, config.dtype) if config.adapter == "lora" else torch.float32)
+    start = None
+    if config.loss == "asft" and (config.adapter == "none" or config.changes_base):
+        start = copy.deepcopy(model).eval().requires_grad_(False)
     if config.adapter == "lora":
-        targets = config.target_modules
-        adapters = LoraConfig(
-            r=config.lora_r,
-            lora_alpha=config.lora_alpha,  # type: ignore[arg-type]
-            lora_dropout=config.lora_dropout,
-            use_rslora=config.lora_variant == "rslora",
-            use_dora=config.lora_variant == "dora",
-            target_modules=targets if isinstance(targets, str) else list(targets),
-            task_type="CAUSAL_LM",
-        )
-        try:
-            model = get_peft_model(model, adapters)
-        except ValueError as error:
-            raise InputError(f"target_modules: {str(error).splitlines()[0]}") from error
+        looked_at = [batches[i] for i in range(len(batches))] if config.lora_variant in ("eva", "corda") else []
+        model = add_adapters(model, config, looked_at)
     else:
         model.requires_grad_(True)
     if config.gradient_checkpointing:
         getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)({"use_reentrant": False})
-    return model
+    return model, start
 
 
 def _width(model: Any) -> int:
@@ -286,6 +298,11 @@ def _scheduler(optimizer: torch.optim.Optimizer, run: "_Run") -> torch.optim.lr_
 
 
 def _arguments(config: TrainConfig, device: str, folder: str) -> TrainingArguments:
+    try:
+        for tracker in get_reporting_integration_callbacks([config.report_to] if config.report_to != "none" else []):
+            tracker()
+    except (RuntimeError, ValueError) as error:  # it is not installed, or there is none of that name
+        raise InputError(f"report_to: {error}") from None
     arguments = TrainingArguments(
         output_dir=folder,
         per_device_train_batch_size=1,  # an item of the dataset is a whole micro-batch
@@ -311,14 +328,14 @@ def _arguments(config: TrainConfig, device: str, folder: str) -> TrainingArgumen
 class _Trainer(Trainer):
     """transformers' Trainer with our batches in our order, and our loss."""
 
-    def __init__(self, run: "_Run", model: Any, **arguments: Any):
+    def __init__(self, run: "_Run", start: Any, model: Any, **arguments: Any):
         use_cache = model.config.use_cache
         super().__init__(model=model, **arguments)
         model.config.use_cache = use_cache  # off in our forward pass, but the model that is saved may use it
         self.step_loss = torch.zeros((), device=self.args.device)
         # The loss is divided by the weight of the whole batch already.
         self.loss_is_scaled_for_ga = self.model_accepts_loss_kwargs = True
-        self.run = run
+        self.run, self.start = run, start
         self.remove_callback(PrinterCallback)
         self.remove_callback(ProgressCallback)
         self.add_callback(_Steps(self))
@@ -343,35 +360,26 @@ class _Trainer(Trainer):
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """sum(w * nll) over the micro-batch / sum(w) over the batch: a micro-batch's share of the batch's mean loss."""
+        """sum(w * loss) over the micro-batch / sum(w) over the batch: a micro-batch's share of the batch's mean loss."""
         labels, weights = inputs["labels"][:, 1:], inputs["weights"][:, 1:]
-        learned = labels != IGNORED
-        with _head_sees(self.accelerator.unwrap_model(model), learned):
+        learned, config = labels != IGNORED, self.run.config
+        before = self._at_start(inputs, learned) if config.loss == "asft" else None
+        with head_sees(self.accelerator.unwrap_model(model), learned):
             output = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
-        losses = cross_entropy(output.logits[0].float(), labels[learned], reduction="none") * weights[learned]
+        losses = token_losses(output.logits[0], labels[learned], config.loss, before, config.anchor) * weights[learned]
         # Gradients are averaged over processes, but the shares of a batch add up.
         loss = losses.sum() / inputs["batch_weight"] * self.accelerator.num_processes
         return (loss, output) if return_outputs else loss
 
+    def _at_start(self, inputs: dict[str, Any], learned: torch.Tensor) -> torch.Tensor:
+        """[learned, vocabulary]: the logits of the model that training started from, for what it reads now."""
+        frozen = without_adapters(self.model) if self.start is None else contextlib.nullcontext(self.start)
+        with torch.no_grad(), frozen as start, head_sees(start, learned):
+            return start(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False).logits[0]
+
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Not counted here: `training_flops` knows what is trained."""
         return 0
-
-
-@contextlib.contextmanager
-def _head_sees(model: Any, learned: torch.Tensor) -> Iterator[None]:
-    """Within it the output head gets only the states before a token to learn: logits are [1, learned, vocabulary].
-
-    learned bool [B, T - 1], for the tokens from the second on. For a small model the head is most of the work, and for
-    a large vocabulary the logits are most of the memory. A hook on the head, rather than a call of its own, so that
-    whatever the model does with its logits afterwards (scaling, soft-capping) is still done.
-    """
-    head = model.get_output_embeddings()
-    hook = head.register_forward_pre_hook(lambda _, states: (states[0][:, :-1][learned][None],))
-    try:
-        yield
-    finally:
-        hook.remove()
 
 
 class _Steps(TrainerCallback):
@@ -426,20 +434,35 @@ class _Run:
         if not main:
             return
         if self.done in self.saves:
-            write_model(model, self.checkpoint(self.done), self.tokenizer)
+            write_model(model, self.checkpoint(self.done), self.tokenizer, optimizer if self.config.save_optimizer else None)
         every = self.config.checkpoint_steps
         if every is not None and self.output is not None and (self.done % every == 0 or self.done == self.steps):
             write_state(self.output, self.done, self.fingerprint, model, optimizer, self.losses)
         if self.progress is not None:
             self.progress(self.done, self.steps)
 
+    @property
+    def hide(self) -> Callable[[int, int, np.ndarray, np.ndarray], np.ndarray]:
+        """What the model reads of a row in the batch of that number from here on; InputError when nothing can stand in."""
+        if not self.config.masked_thought:
+            return lambda batch, row, ids, reply: ids
+        mask, config, done = mask_token(self.tokenizer), self.config, self.done
+
+        def hide(batch: int, row: int, ids: np.ndarray, reply: np.ndarray) -> np.ndarray:
+            step = done + batch
+            return masked_thought(ids, reply, masked_share(config, step, self.steps), mask, config.seed, step, row)
+
+        return hide
+
 
 # ---- what identifies a run, and what it costs
 
 
-def _fingerprint(config: TrainConfig, encodings: Encodings, weights: list[np.ndarray]) -> str:
-    digest = hashlib.sha256(f"{TRAIN_VERSION}".encode())
+def _fingerprint(model: Any, config: TrainConfig, encodings: Encodings, weights: list[np.ndarray]) -> str:
+    digest = hashlib.sha256(f"{TRAIN_VERSION}.{STATE_VERSION}".encode())
     digest.update(json.dumps(config.identity(), sort_keys=True).encode())
+    for name, weight in model.named_parameters():  # a few numbers of each tell two models apart
+        digest.update(f"{name} {tuple(weight.shape)}".encode() + weight.detach().flatten()[:8].float().cpu().numpy().tobytes())
     for ids, weight in zip(encodings.input_ids, weights, strict=True):
         digest.update(len(ids).to_bytes(8, "little") + np.asarray(ids, np.int32).tobytes() + weight.tobytes())
     return digest.hexdigest()[:32]
@@ -450,5 +473,12 @@ def _flops(model: Any, config: TrainConfig, tokens: int) -> float:
     embedding, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
     multiplied = [weight for weight in model.parameters() if weight is not embedding or embedding is head]
     trainable = sum(weight.numel() for weight in multiplied if weight.requires_grad)
-    frozen = sum(weight.numel() for weight in multiplied if not weight.requires_grad)
-    return training_flops(trainable, frozen, tokens, gradient_checkpointing=config.gradient_checkpointing)
+    frozen = sum(_size(weight) for weight in multiplied if not weight.requires_grad)
+    again, anchored = config.gradient_checkpointing, config.loss == "asft"
+    return training_flops(trainable, frozen, tokens, gradient_checkpointing=again, anchored=anchored)
+
+
+def _size(weight: Any) -> int:
+    """Numbers that a weight stands for; in 4 bits several share one element."""
+    state = getattr(weight, "quant_state", None)
+    return weight.numel() if state is None else state.shape.numel()

@@ -114,6 +114,16 @@ def test_strict(run, messy, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_strict_counts_what_inspect_counts(run, messy, tmp_path):
+    """Rows that were never read and rows that the model cannot use are one account, the first of either named."""
+    lines = messy.read_text().splitlines()
+    lines[10] = json.dumps({"messages": [{"role": "user", "content": "word " * 600}, {"role": "assistant", "content": "Yes."}]})
+    messy.write_text("\n".join(lines) + "\n")
+    _, out, _ = run("inspect", messy, "--json")
+    assert json.loads(out)["rows_rejected"] == 2
+    refused(run("inspect", messy, "--strict"), "--strict: 2 rows rejected", "messy.jsonl line 11: the reply is cut off")
+
+
 def test_evaluation_sets(compare, run, make_pool, tmp_path):
     (tmp_path / "zero.jsonl").write_text("")
     (tmp_path / "deep").mkdir()
@@ -156,6 +166,10 @@ def test_limits_and_choices(select, compare, run):
     refused(compare("--margin", "-1"), "margin")
     refused(compare("--adapter", "qlora"), "'adapter'")
     refused(compare("--lr", "-1"), "'learning_rate'")
+    refused(compare("--loss", "hinge"), "'loss'")
+    refused(compare("--lora-variant", "lola"), "'lora_variant'")
+    refused(compare("--masked-thought", "1.5"), "'masked_thought'")
+    refused(compare("--quantization", "4bit", "--adapter", "none"), "needs adapter lora")
     refused(compare("--budget", "1%"), "random picks no row at a budget of 1%")
     refused(compare("--truth", "zzz"), "there is no column zzz")
     refused(compare("--truth", "messages"), "the column messages does not name defects")
@@ -407,9 +421,12 @@ def test_a_folder_is_asked_for_unless_a_plan_is(run, small_pool):
 def test_observe(run, messy, tmp_path, tiny):
     base = ["observe", messy, "--model", tiny, "--store", "store", "--out", "out"]
     code, out, _ = run(*base, "--observables", "mean_loss,token_margins,hidden_last", "--json")
-    columns = ["row_id", "source", "tokens", "response_tokens", "mean_loss", "token_margins", "hidden_last"]
-    assert code == 0 and json.loads(out) == {"rows": 58, "columns": columns, "out": "out"}
+    columns = ["row_id", "source", "tokens", "response_tokens", "file", "line", "id", "mean_loss", "token_margins", "hidden_last"]
+    assert code == 0 and {key: json.loads(out)[key] for key in ("rows", "columns")} == {"rows": 58, "columns": columns}
     frame = pl.read_parquet(tmp_path / "out" / "observed.parquet")
+    own = messy.read_text().splitlines()
+    assert all(json.loads(own[line - 1])["id"] == id_ for line, id_ in frame.select("line", "id").rows())
+    assert frame["file"].unique().to_list() == [str(messy)]
     assert frame.columns == columns and len(lines(tmp_path / "out" / "rejected.jsonl")) == 1
     code, out, _ = run(*base, "--observables", "mean_loss,token_margins,hidden_last", "--overwrite")
     assert code == 0 and "a number a token" in out and "32 numbers a row" in out
@@ -438,7 +455,7 @@ def test_score(run, messy, tmp_path):
     assert (code, err) == (0, "") and found["rows_pool"] == 58 and found["methods"] == ["random", "longest"]
     assert {(line["method"], line["defect"]) for line in found["truth"]} == {("random", "wrong"), ("longest", "wrong")}
     frame = pl.read_parquet(tmp_path / "out" / "scores.parquet")
-    assert frame.columns == ["row_id", "source", "tokens", "response_tokens", "random", "longest"]
+    assert frame.columns == ["row_id", "source", "tokens", "response_tokens", "file", "line", "id", "random", "longest"]
     assert frame["longest"].to_list() == frame["response_tokens"].to_list()
     code, out, _ = run("score", messy, "-m", "longest", "--out", "people")
     assert code == 0 and "longest" in out and "+1.00" in out
@@ -501,9 +518,11 @@ def test_embed(run, messy, tmp_path):
     assert "58" in run("embed", messy, "--embedder", "tfidf:8", "--plan")[1]
     code, out, err = run("embed", messy, "--embedder", "tfidf:8", "--view", "response", "--out", "vectors", "--json")
     assert (code, err) == (0, "")
-    assert json.loads(out) == {"embedder": "tfidf:8", "rows": 58, "null": 0, "dimensions": 8, "out": "vectors"}
+    found = {key: value for key, value in json.loads(out).items() if not key.startswith("rows_")}
+    assert found == {"embedder": "tfidf:8", "rows": 58, "null": 0, "dimensions": 8, "out": "vectors"}
     found = pl.read_parquet(tmp_path / "vectors" / "embeddings.parquet")
-    assert found.columns == ["row_id", "source", "embedding"] and found["embedding"].dtype == pl.Array(pl.Float32, 8)
+    assert found.columns == ["row_id", "source", "file", "line", "id", "embedding"]
+    assert found["embedding"].dtype == pl.Array(pl.Float32, 8)
     assert "line" in (tmp_path / "vectors" / "rejected.jsonl").read_text()
     manifest = json.loads((tmp_path / "vectors" / "manifest.json").read_text())
     assert (manifest["embedder"], manifest["view"]) == ("tfidf:8", "response") and manifest["pool"]["files"]
@@ -534,3 +553,20 @@ def test_the_embedder_reaches_the_verbs(run, select, compare, small_pool, tmp_pa
     refused(run("embed", small_pool, "--out", "e", "--embedder", "./gone"), "embedder './gone' is not one of hidden")
     refused(run("embed", small_pool, "--out", "e", "--view", "reply"), "view 'reply' is not one of conversation")
     assert not (tmp_path / "e").exists()
+
+
+def test_embed_and_observe_account_for_every_row(run, messy, tiny):
+    account = "60 rows in = 58 in the pool + 1 rejected + 1 duplicate"
+    options = ("--model", tiny, "--store", "store", "--out", "out", "--overwrite")
+    for command in (("embed", messy, "--embedder", "tfidf:8"), ("embed", messy), ("observe", messy)):
+        code, out, _ = run(*command, *options)
+        assert code == 0 and account in out
+        found = json.loads(run(*command, *options, "--json")[1])
+        assert (found["rows_in"], found["rows_pool"], found["rows_rejected"], found["rows_duplicate"]) == (60, 58, 1, 1)
+        assert found["rows"] == 58
+
+
+def test_one_row_is_a_row(run, make_pool, tiny):
+    pool = make_pool([1])
+    code, out, err = run("embed", pool, "--model", tiny, "--store", "store", "--out", "out")
+    assert code == 0 and "1 row, 32 dimensions" in out and "of 1 row of pool" in err and "1 rows" not in out + err

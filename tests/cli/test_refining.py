@@ -120,10 +120,18 @@ def test_the_other_verbs_take_them_too(run, pool, tiny):
         (("--decontaminate", "gone.jsonl"), "gone.jsonl: no such file"),
         (("--cap", "many"), "--cap 'many': 'many' is not a whole number"),
         (("--cap", "s0=0"), "--cap 's0=0': '0' is not a whole number of at least 1"),
-        (("--cap", "5", "--cap", "6"), "--cap '6': one cap for every source is enough"),
-        (("--cap", "s0=5", "--cap", "6"), "--cap '6': write SOURCE=N"),
+        (("--cap", "5", "--cap", "6"), "--cap '6': there is a cap for every source already, 5; write SOURCE=N"),
+        (("--cap", "s0=5", "--cap", "s0=6"), "--cap 's0=6': there is a number for 's0' already"),
+        (("--cap", "=5"), "--cap '=5': write N or SOURCE=N"),
         (("--cap", "x=5"), "cap: no row has the source 'x'; there are: s0, s1, s2"),
-        (("--repeat", "s0"), "--repeat 's0': write SOURCE=N"),
+        (("--repeat", "s0"), "--repeat 's0': write SOURCE=K, such as maths=3"),
+        (("--repeat", "3"), "--repeat '3': write SOURCE=K, such as maths=3"),
+        (
+            ("--near-duplicates", "80"),
+            "--near-duplicates '80': the similarity must be above 0 and at most 1, not 80; write 0.8 or 80%",
+        ),
+        (("--near-duplicates", "120%"), "--near-duplicates '120%': the similarity must be above 0 and at most 1, not 1.2"),
+        (("--near-duplicates", "some"), "--near-duplicates 'some': write a similarity, such as 0.8 or 80%"),
         (("--repeat", "x=2"), "repeat: no row has the source 'x'"),
     ],
 )
@@ -131,6 +139,23 @@ def test_what_is_wrong_is_said_in_one_sentence(run, pool, options, words):
     code, out, err = run("select", pool, "-m", "longest", "-b", "5", "--out", "out", *options)
     [line] = [line for line in err.splitlines() if not line.startswith("done: ")]
     assert (code, out) == (2, "") and line.startswith("curate: ") and words in line
+
+
+def test_a_similarity_may_be_a_percentage(run, pool):
+    found = {}
+    for text in ("80%", "0.8", "100%"):
+        code, out, _ = run("inspect", pool, "--json", "--near-duplicates", text)
+        found[text] = json.loads(out)["rows_near_duplicate"]
+        assert code == 0
+    assert found == {"80%": 10, "0.8": 10, "100%": 0}
+
+
+def test_a_general_cap_has_exceptions(run, pool):
+    code, out, _ = run("inspect", pool, "--json", "--cap", "4", "--cap", "s0=9", "--cap", "s2=2")
+    found = json.loads(out)
+    assert code == 0 and {name: source["rows"] for name, source in found["sources"].items()} == {"s0": 9, "s1": 4, "s2": 2}
+    code, out, _ = run("inspect", pool, "--json", "--cap", "s2=2")
+    assert {name: source["rows"] for name, source in json.loads(out)["sources"].items()} == {"s0": 14, "s1": 13, "s2": 2}
 
 
 def test_overwriting_spares_the_evaluation_set(run, pool, tmp_path):

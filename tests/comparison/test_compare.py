@@ -12,7 +12,10 @@ import curate
 from curate.budget import Budget
 from curate.cli import _main
 from curate.comparison.arms import Arm, ArmResult, Bench
-from curate.comparison.run import Design, _conclude
+from curate.comparison.choosing import Cost
+from curate.comparison.design import Design
+from curate.comparison.judging import judge
+from curate.comparison.remarks import headline, remarks
 from curate.comparison.statistics import holm
 from curate.errors import InputError
 from curate.evaluation.tasks import Task
@@ -52,14 +55,27 @@ def test_compare_from_end_to_end(run, tmp_path, monkeypatch, tiny):
     arms = {(arm["method"], arm["budget"]): arm for arm in verdict["arms"]}
     methods = ("random", "balanced", "longest", "perplexity")
     outside = {("full", "100%"), ("full, 1 epoch", "100%"), ("untrained", "0")}
-    assert set(arms) == {(method, budget) for method in methods for budget in ("10%", "20%")} | outside
+    matched = {name for name, arm in arms.items() if arm["kind"] == "length-matched"}
+    assert set(arms) == {(method, budget) for method in methods for budget in ("10%", "20%")} | outside | matched
     assert all(set(arm) >= CONTRACT for arm in arms.values())
+
+    # The best arm at each budget is held against random rows with replies as long.
+    for budget in ("10%", "20%"):
+        best = min((arms[m, budget] for m in methods[1:]), key=lambda arm: arm["mean"])
+        control = arms[f"as long as {best['method']}", budget]
+        assert best["vs_matched"] == pytest.approx(best["mean"] - control["mean"])
+        assert best["vs_matched_low"] < best["vs_matched"] < best["vs_matched_high"] and best["vs_matched_answer"]
+        assert control["rows"] == best["rows"] and control["selections"] == 2
+    assert len(matched) == 2 == sum(arm["vs_matched"] is not None for arm in arms.values())
 
     # random is what others are measured against, and neither it nor the ceiling is in the tests.
     for name, arm in arms.items():
-        tested = name[0] not in ("random", "full, 1 epoch", "untrained")
+        differs = name[0] not in ("random", "full, 1 epoch", "untrained")
+        tested = differs and name not in matched
         assert arm["in_family"] == tested
-        for key in ("diff_from_random", "ci_low", "ci_high", "p_holm", "answer"):
+        for key in ("diff_from_random", "ci_low", "ci_high"):
+            assert (arm[key] is not None) == differs, (name, key)
+        for key in ("p_holm", "answer"):
             assert (arm[key] is not None) == tested, (name, key)
         if tested:
             control = arms["random", arm["budget"] if arm["method"] != "full" else "20%"]
@@ -74,7 +90,7 @@ def test_compare_from_end_to_end(run, tmp_path, monkeypatch, tiny):
     # Equal tokens, up to the row that reaches them.
     longest = curate.score("pool.jsonl", "random", model=tiny).frame["tokens"].max()
     spent = [arm["train_tokens"] for name, arm in arms.items() if name not in outside or name[0] == "full"]
-    assert len(spent) == 9 and min(spent) >= 600 and max(spent) - min(spent) <= longest
+    assert len(spent) == 11 and min(spent) >= 600 and max(spent) - min(spent) <= longest
     assert all(0 < arm["loss_tokens"] < arm["train_tokens"] for name, arm in arms.items() if name[0] != "untrained")
     assert arms["full, 1 epoch", "100%"]["epochs"] == 1 and arms["random", "10%"]["epochs"] > 1
     assert arms["untrained", "0"]["train_tokens"] == 0 == arms["untrained", "0"]["rows"]
@@ -87,22 +103,23 @@ def test_compare_from_end_to_end(run, tmp_path, monkeypatch, tiny):
     assert frame["mean"].to_list() == [arm["mean"] for arm in verdict["arms"]]
     picks = pl.read_parquet(folder / "selections.parquet")
     counts = {key: len(part) for key, part in picks.group_by("method", "budget", "seed")}
-    assert counts == {
-        (method, budget, seed): n for method in methods for budget, n in (("10%", 6), ("20%", 12)) for seed in (0, 1)
-    }
+    rows = {"10%": 6, "20%": 12}
+    assert counts == {(*name, seed): rows[name[1]] for name in set(arms) - outside for seed in (0, 1)}
     page = (folder / "verdict.md").read_text()
     assert verdict["headline"] in page and all(remark in page for remark in verdict["remarks"])
     assert "2 seeds" in page and "15 evaluation items" in page
 
     # The same again trains nothing and comes to the same numbers.
-    monkeypatch.setattr(curate.Engine, "train", lambda *a, **k: pytest.fail("nothing is to be trained"))
+    trained, train = [], curate.Engine.train
+    monkeypatch.setattr(curate.Engine, "train", lambda self, *a, **k: trained.append(a[3]) or train(self, *a, **k))
     code, out, _ = run("--json", out="again")
-    assert code == 0 and json.loads(out) == verdict
-    # So does a comparison of fewer methods, whose arms are a part of these; and people can read it.
+    assert code == 0 and json.loads(out) == verdict and trained == []
+    # A comparison of fewer methods, whose arms are a part of these, may have another leader; and people can read it.
     code, out, _ = run("--methods", "longest", "--no-full", out="fewer")
     assert code == 0 and "written fewer" in out and "full, 1 epoch" not in out
+    assert all(name.startswith("train as long as") for name in trained)
     assert all(len(line) <= 100 for line in out.splitlines())
-    [line] = [line for line in out.splitlines() if line.startswith("longest") and "20%" in line]
+    line = next(line for line in out.splitlines() if line.startswith("longest") and "20%" in line)
     assert f"{arms['longest', '20%']['mean']:.3f}" in line and "undecided" in line
 
 
@@ -149,16 +166,16 @@ def test_a_second_evaluation_set_is_outside_the_tests(options, make_pool):
     other = make_pool(range(200, 204), name="other.jsonl")
     verdict = curate.compare(**{**options, "evals": {**options["evals"], "other": other}, "seeds": 2})
     primary, secondary = verdict.frame.filter(task="dev"), verdict.frame.filter(task="other")
-    assert len(primary) == len(secondary) == 4
+    assert len(primary) == len(secondary) == 5
     assert primary["in_family"].sum() == 2 and secondary["in_family"].sum() == 0
-    assert secondary["p_holm"].null_count() == 4 == secondary["answer"].null_count()
+    assert secondary["p_holm"].null_count() == 5 == secondary["answer"].null_count() == secondary["vs_matched"].null_count()
     assert secondary["diff_from_random"].null_count() == 2
     assert any("2 seeds and 6 evaluation items" in remark for remark in verdict.remarks)
 
 
 def test_equal_budgets_are_one(options):
     verdict = curate.compare(**{**options, "budgets": ["20%", 0.2]})
-    assert len(verdict.arms) == 4
+    assert len(verdict.arms) == 5
 
 
 def test_the_whole_pool_as_a_budget(options):
@@ -172,7 +189,7 @@ def test_the_whole_pool_as_a_budget(options):
 def test_held_out_rows_in_the_pool_are_said(options):
     held_out = as_pool([options["evals"]["dev"], options["pool"]])
     verdict = curate.compare(**{**options, "evals": {"dev": held_out}})
-    assert f"30 of {len(held_out)} conversations of the evaluation set dev are in the pool too." == verdict.remarks[0]
+    assert verdict.remarks[0].startswith(f"30 replies and 30 prompts of the {len(held_out)} conversations of dev overlap")
     with pytest.raises(InputError, match="every conversation of the evaluation set dev is in the pool"):
         curate.compare(**{**options, "evals": {"dev": options["pool"]}})
 
@@ -233,6 +250,11 @@ def test_two_tasks_of_one_name(options):
 # Conclusions from results by hand -------------------------------------------------------------------------------------
 
 SOURCES = ["a"] * 6 + ["b"] * 2
+KINDS = {
+    "random": ("random", None), "full": ("full", None), "full, 1 epoch": ("ceiling", None), "untrained": ("untrained", None),
+    "as long as good": ("length-matched", "good"), "good, rate 0.001": ("second rate", "good"),
+    "random, rate 0.001": ("second rate", "random"),
+}  # fmt: skip
 WEIGHTS = np.array([1.0, 2, 3, 1, 2, 3, 10, 10])
 
 
@@ -244,14 +266,17 @@ def concluded(means, metric="response_loss", spread=0.02, seeds=5, margin=0.01):
     for number, (method, mean) in enumerate(means.items()):
         for seed in range(seeds):
             items = {"task": "eval", "source": SOURCES, "value": mean + noise[number, seed], "weight": WEIGHTS}
-            account = {"tokens": 100, "loss_tokens": 50, "epochs": 1.5, "seconds": 2.0}
-            results[Arm(method, "10%", seed, (seed, seed + 1), TrainConfig())] = ArmResult(account, pl.DataFrame(items))
-    ids = [f"{i:032x}" for i in range(10)]
-    engine = SimpleNamespace(encodings=lambda model, rows: SimpleNamespace(row_ids=ids))
+            account = {"tokens": 100, "loss_tokens": 50, "epochs": 1.5, "steps": 3, "seconds": 2.0, "flops": 6e9}
+            kind, of = KINDS.get(method, ("method", None))
+            arm = Arm(method, "10%", seed, (seed, seed + 1), TrainConfig(), kind, of)
+            results[arm] = ArmResult(account, pl.DataFrame(items))
     task = Task("eval", None, metric)
-    bench = SimpleNamespace(engine=engine, model=None, rows=None, tasks=[(task, SimpleNamespace(size=8))])
-    design = Design((), (Budget.parse("10%"),), tuple(range(seeds)), TrainConfig(), margin, 0.95)
-    verdict = _conclude(design, bench, results, {}, [], {"train_tokens": 100})
+    bench = SimpleNamespace(model=None, rows=SimpleNamespace(size=40), tasks=[(task, SimpleNamespace(size=8))])
+    design = Design((), (Budget.parse("10%"),), tuple(range(seeds)), TrainConfig(tokens=100), margin, 0.95)
+    judged = judge(design, bench, results, {})
+    verdict = SimpleNamespace(
+        arms=judged.rows, headline=headline(judged.rows, seeds), remarks=remarks(design, bench, judged, results), judged=judged
+    )
     return verdict, {arm["method"]: arm for arm in verdict.arms}, results
 
 
@@ -271,6 +296,63 @@ def test_lower_loss_is_better():
     assert [arms[name]["answer"] for name in ("good", "bad")] == ["better", "worse"]
     assert arms["same"]["answer"] in ("equivalent", "undecided")
     assert "good at 10% beats random" in verdict.headline
+    assert verdict.judged.winner == ("good", "10%") and verdict.judged.leaders == (("good", "10%"),)
+
+
+@pytest.mark.parametrize("mean, word, said", [(1.7, "better", "also beats"), (1.3, "worse", "worse than"), (1.5, None, "no")])
+def test_a_winner_is_held_against_random_rows_as_long(mean, word, said):
+    verdict, arms, _ = concluded({"random": 2.0, "good": 1.5, "as long as good": mean})
+    good = arms["good"]
+    assert good["vs_matched"] == pytest.approx(good["mean"] - arms["as long as good"]["mean"])
+    assert good["vs_matched_answer"] == word if word else good["vs_matched_answer"] in ("equivalent", "undecided")
+    sentence = verdict.headline.partition("). ")[2]
+    assert said in sentence and "random rows with replies as long" in sentence
+    # That control is not one of the tests against random.
+    assert not arms["as long as good"]["in_family"] and arms["as long as good"]["answer"] is None
+    assert good["p_holm"] == good["p_value"]
+
+
+@pytest.mark.parametrize("mean, word, said", [(2.1, "better", "It held at"), (2.9, "worse", "turned round"), (2.5, None, "not")])
+def test_a_winner_is_tried_at_a_second_rate(mean, word, said):
+    verdict, arms, _ = concluded({"random": 2.0, "good": 1.5, "random, rate 0.001": 2.5, "good, rate 0.001": mean})
+    again = arms["good, rate 0.001"]
+    assert again["diff_from_random"] == pytest.approx(again["mean"] - arms["random, rate 0.001"]["mean"])
+    assert again["answer"] == word if word else again["answer"] in ("equivalent", "undecided")
+    assert said in verdict.headline and "0.001" in verdict.headline and not again["in_family"]
+    assert arms["random, rate 0.001"]["diff_from_random"] is None and arms["good"]["p_holm"] == arms["good"]["p_value"]
+
+
+def test_leaders_are_the_best_and_the_better():
+    verdict, _, _ = concluded({"random": 2.0, "a": 1.5, "b": 1.4, "c": 2.5})
+    assert set(verdict.judged.leaders) == {("a", "10%"), ("b", "10%")} and verdict.judged.winner == ("b", "10%")
+    verdict, _, _ = concluded({"random": 2.0, "a": 2.6, "c": 2.5, "full": 1.0})
+    assert verdict.judged.leaders == (("c", "10%"),) and verdict.judged.winner is None
+
+
+def test_the_survey_s_indicators():
+    _, arms, _ = concluded({"random": 2.0, "m": 1.6, "full, 1 epoch": 1.2})
+    assert arms["m"]["sdf"] == 2 / 40 and arms["m"]["efficiency"] is None
+    assert arms["m"]["pir"] == pytest.approx(arms["full, 1 epoch"]["mean"] / arms["m"]["mean"])
+    assert arms["full, 1 epoch"]["pir"] is None
+    _, arms, _ = concluded({"random": 0.4, "m": 0.6, "full, 1 epoch": 0.7}, metric="exact_match")
+    assert arms["m"]["pir"] == pytest.approx(arms["m"]["mean"] / arms["full, 1 epoch"]["mean"])
+    # 5.4667 PIR - 4.0407, and its signed distance from y = 1.2286 x + 1.3693
+    above = 5.4667 * arms["m"]["pir"] - 4.0407 - (1.2286 * 2 / 40 + 1.3693)
+    assert arms["m"]["efficiency"] == pytest.approx(above / np.hypot(1, 1.2286), abs=2e-3)
+
+
+def test_when_a_selection_pays():
+    """Training on everything takes 100 times the FLOPs of training on a selection in this one."""
+    _, arms, results = concluded({"random": 2.0, "m": 1.9, "full, 1 epoch": 1.0})
+    assert arms["m"]["pays_after"] is None  # it is as expensive as everything
+    for arm, result in results.items():
+        if arm.kind == "ceiling":
+            result.account["flops"] = 6e11
+    design = Design((), (Budget.parse("10%"),), tuple(range(5)), TrainConfig(tokens=100), 0.01, 0.95)
+    bench = SimpleNamespace(model=None, rows=SimpleNamespace(size=40), tasks=[(Task("eval", None), SimpleNamespace(size=8))])
+    [m] = [r for r in judge(design, bench, results, {"m": Cost(9.0, 6e12)}).rows if r["method"] == "m"]
+    assert m["pays_after"] == 11  # 6e12 / (6e11 - 6e9) is 10.1
+    assert (m["select_seconds"], m["select_flops"], m["train_flops"], m["steps"]) == (9.0, 6e12, 6e9, 3)
 
 
 def test_higher_exact_match_is_better():

@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import special, stats
 
 from curate.comparison.statistics import (
-    _half_width,
     _quadratic_freedom,
     answer,
+    enough_seeds,
+    half_width,
     holm,
     paired_difference,
     weights_by_source,
@@ -46,11 +47,16 @@ def test_two_seeds_by_two_items_by_hand():
     residual = 4 * 1**2 / (1 * 1) / (2 * 2)  # four squares of 1, one degree of freedom, over S I
     assert result.mean == 3.5
     assert result.se == pytest.approx(math.sqrt(seeds + items - residual))
-    # both parts have one degree of freedom, so this is the t test with one
-    t1 = stats.t.isf(0.025, 1)
-    assert result.df == pytest.approx(1)
-    assert (result.ci_low, result.ci_high) == pytest.approx((3.5 - t1 * result.se, 3.5 + t1 * result.se))
-    assert result.p_value == pytest.approx(2 * stats.t.sf(3.5 / result.se, 1))
+    # both parts have one degree of freedom: z^2 V + (t^2 - z^2) V (r^k + (1 - r)^k) with k = 1 + z / t
+    z, t, share = stats.norm.isf(0.025), stats.t.isf(0.025, 1), seeds / (seeds + items - residual)
+    power = 1 + z / t
+    half = result.se * math.sqrt(z**2 + (t**2 - z**2) * (share**power + (1 - share) ** power))
+    assert (result.ci_low, result.ci_high) == pytest.approx((3.5 - half, 3.5 + half))
+    assert stats.t.isf(0.025, result.df) == pytest.approx(half / result.se)
+    at_zero = result.p_value / 2
+    z, t = stats.norm.isf(at_zero), stats.t.isf(at_zero, 1)
+    power = 1 + z / t
+    assert pytest.approx(result.se * math.sqrt(z**2 + (t**2 - z**2) * (share**power + (1 - share) ** power)), rel=1e-6) == 3.5
     assert (result.n_seeds, result.n_items) == (2, 2)
     assert result.var_seed == pytest.approx(2 * (seeds - residual))
     assert result.var_item == pytest.approx(2 * (items - residual))
@@ -119,20 +125,72 @@ def test_false_alarms_and_coverage(seeds, by_seed, by_residual):
         assert false / 400 >= 0.0075  # conservative, but not a test that never speaks
 
 
-@pytest.mark.parametrize("seeds", [2, 3, 5, 10])
-def test_the_bound_holds_at_every_level_even_those_of_holm(seeds):
-    """The theorem behind the interval, with the item variance known: 200,000 draws for each ratio and level."""
-    rng = np.random.default_rng(seeds)
-    estimate = np.abs(rng.standard_normal(200_000))
-    spread = rng.chisquare(seeds - 1, 200_000) / (seeds - 1)
-    for alpha in (0.1, 0.05, 0.01, 0.002):
-        error = math.sqrt(alpha / 200_000)
-        for share in (0.05, 0.3, 0.7, 0.95, 1):
-            half = np.sqrt(
-                share * spread * _half_width([(1.0, seeds - 1.0)], alpha) ** 2
-                + (1 - share) * _half_width([(1.0, 1e9)], alpha) ** 2
-            )
-            assert np.mean(estimate > half) <= alpha + 4 * error
+def error_rate(rule, seeds, items, share, alpha):
+    """P(|X| > half) for X of variance 1, by quadrature over both chi^2 of the variances' estimates."""
+    at = (np.arange(400) + 0.5) / 400
+    by_seed = share * stats.chi2.ppf(at, seeds - 1)[:, None] / (seeds - 1)
+    by_item = (1 - share) * stats.chi2.ppf(at, items - 1) / (items - 1)
+    return float(np.mean(2 * special.ndtr(-rule(((by_seed, seeds - 1.0), (by_item, items - 1.0)), alpha))))
+
+
+def satterthwaite(parts, alpha):
+    total = sum(v for v, _ in parts)
+    freedom = total**2 / sum(v**2 / f for v, f in parts)
+    return -special.stdtrit(freedom, alpha / 2) * np.sqrt(total)
+
+
+def straight(parts, alpha):
+    """The formula for one number at a time."""
+    total, z = sum(v for v, _ in parts), stats.norm.isf(alpha / 2)
+    square = z**2 * total
+    for v, f in parts:
+        t = stats.t.isf(alpha / 2, f)
+        square += (t**2 - z**2) * total * (v / total) ** (1 + z / t)
+    return math.sqrt(square)
+
+
+@given(st.floats(0.001, 10), st.integers(1, 20), st.floats(0.001, 10), st.integers(1, 900), st.sampled_from([0.2, 0.05, 0.004]))
+def test_half_width_is_the_formula(first, freedom, second, other, alpha):
+    parts = ((first, float(freedom)), (second, float(other)))
+    assert half_width(parts, alpha) == pytest.approx(straight(parts, alpha))
+    many = half_width(((np.array([first, first]), float(freedom)), (np.array([second, 0.0]), float(other))), alpha)
+    assert many == pytest.approx([straight(parts, alpha), stats.t.isf(alpha / 2, freedom) * math.sqrt(first)])
+
+
+SHARES = (0.0, 0.02, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 1.0)
+
+
+@pytest.mark.parametrize(("seeds", "least"), [(2, 0.016), (3, 0.034), (4, 0.041), (5, 0.045), (7, 0.047), (10, 0.048)])
+def test_error_rates_for_known_ratios_of_the_variances(seeds, least):
+    rates = [error_rate(half_width, seeds, 800, share, 0.05) for share in SHARES]
+    assert least <= min(rates) <= max(rates) <= 0.0515
+    for alpha in (0.1, 0.05 / 6, 0.05 / 12):  # and with few items
+        for items in (5, 20, 100):
+            assert max(error_rate(half_width, seeds, items, share, alpha) for share in SHARES) <= 1.09 * alpha
+
+
+def test_satterthwaite_would_fail_that():
+    assert max(error_rate(satterthwaite, 3, 800, share, 0.05) for share in SHARES) > 0.075
+    assert max(error_rate(satterthwaite, 3, 800, share, 0.05 / 6) for share in SHARES) > 3.5 * 0.05 / 6
+
+
+@pytest.mark.parametrize("family", [1, 3, 6, 12, 30])
+def test_seeds_that_are_enough_keep_the_error_rate_near_the_nominal(family):
+    level = 0.05 / family
+    seeds = next(s for s in range(2, 20) if enough_seeds(s, family) is None)
+    assert all(enough_seeds(s, family) is None for s in range(seeds, 20))
+    assert f"{seeds} seeds or more" in enough_seeds(seeds - 1, family)
+    rates = [error_rate(half_width, seeds, 800, share, level) / level for share in SHARES]
+    assert 0.55 <= min(rates) <= max(rates) <= 1.09
+    assert -special.stdtrit(seeds - 1, level / 2) <= -2 * special.ndtri(level / 2) < -special.stdtrit(seeds - 2, level / 2)
+
+
+def test_too_few_seeds_are_said():
+    assert "undecided" in enough_seeds(1, 1)
+    assert enough_seeds(3, 6).startswith("3 seeds are few among 6 comparisons") and "4.1 times" in enough_seeds(3, 6)
+    assert "5 seeds or more" in enough_seeds(3, 6)
+    with pytest.raises(ValueError):
+        enough_seeds(0, 1)
 
 
 def test_a_clear_effect_is_found():

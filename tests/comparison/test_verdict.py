@@ -5,17 +5,24 @@ import json
 import polars as pl
 import pytest
 
-from curate.comparison.verdict import COLUMNS, SCHEMA, Verdict, duration, headline, lower_is_better, markdown_table, table_row
+from curate.comparison.remarks import headline
+from curate.comparison.tables import COLUMNS, COSTS, cost_row, duration, lower_is_better, markdown_table, table_row
+from curate.comparison.verdict import SCHEMA, Verdict
+
+KINDS = {"random": "random", "full": "full", "full, 1 epoch": "ceiling", "untrained": "untrained"}
 
 
 def arm(method="m", answer=None, difference=None, **more):
     """One arm; `answer` puts it into the family."""
     return {
-        "method": method, "budget": "10%", "task": "eval", "metric": "response_loss", "rows": 100, "mean": 2.0,
+        "method": method, "budget": "10%", "kind": KINDS.get(method, "method"), "task": "eval", "metric": "response_loss", "rows": 100, "mean": 2.0,
         "diff_from_random": difference, "ci_low": None if difference is None else difference - 0.02,
         "ci_high": None if difference is None else difference + 0.02, "p_value": None if difference is None else 0.01,
         "p_holm": None if difference is None else 0.03, "answer": answer, "seeds": 5, "train_tokens": 1000, "loss_tokens": 400,
-        "epochs": 2.5, "select_seconds": 3.0, "train_seconds": 200.0, "in_family": answer is not None, "selections": 5,
+        "epochs": 2.5, "steps": 12.0, "select_seconds": 3.0, "select_flops": 2e12, "train_seconds": 200.0, "train_flops": 4e12,
+        "evaluate_seconds": 5.0, "evaluate_flops": 1e11, "pays_after": None, "sdf": 0.1, "pir": 0.9, "efficiency": None,
+        "vs_matched": None, "vs_matched_low": None,
+        "vs_matched_high": None, "vs_matched_answer": None, "in_family": answer is not None, "selections": 5,
         "note": None, **more,
     }  # fmt: skip
 
@@ -86,9 +93,22 @@ def test_a_row_for_people():
     assert tuple(row) == COLUMNS
     assert row == {
         "method": "a", "budget": "10%", "rows": "12,345", "mean": "1.235", "vs random": "+0.123",
-        "95% interval": "+0.103 to +0.143", "p (Holm)": "<0.001", "answer": "worse", "epochs": "2.5", "select": "3.0 s",
-        "train": "3 min",
+        "95% interval": "+0.103 to +0.143", "p (Holm)": "<0.001", "answer": "worse", "vs as long": "", "epochs": "2.5",
+        "steps": "12", "loss tokens": "400",
     }  # fmt: skip
+    assert table_row(arm("a", vs_matched=-0.05, vs_matched_answer="better"))["vs as long"] == "-0.050 better"
+
+
+def test_what_an_arm_took():
+    row = cost_row(arm("a", pays_after=1234))
+    assert tuple(row) == COSTS
+    assert row == {
+        "method": "a", "budget": "10%", "select": "3.0 s", "train": "3 min", "evaluate": "5.0 s", "select FLOPs": "2.0e+12",
+        "train FLOPs": "4.0e+12", "evaluate FLOPs": "1.0e+11", "pays after": "1,234",
+        "SDF": "0.100", "PIR": "0.900",
+    }  # fmt: skip
+    unknown = cost_row(arm("a", evaluate_seconds=None, evaluate_flops=None))
+    assert unknown["evaluate"] == unknown["evaluate FLOPs"] == unknown["pays after"] == ""
 
 
 def test_a_control_has_no_difference():

@@ -45,7 +45,7 @@ def work(make_pool, tiny, tmp_path) -> tuple[dict[str, Any], dict[str, Any]]:
     return selection, comparison
 
 
-TIMES = {"select_seconds", "train_seconds"}
+TIMES = {"select_seconds", "train_seconds", "evaluate_seconds"}
 
 
 def without_times(verdict):
@@ -93,6 +93,8 @@ def test_flows_do_what_the_plain_loop_does(client, work, tmp_path):
     expected = {f"select by {method}, seed {seed}" for method in methods for seed in (0, 1)}
     expected |= {f"train and evaluate {method} 20% seed {seed}" for method in methods for seed in (0, 1)}
     expected |= {"train and evaluate untrained 0 seed 0", "tokenise eval eval for tiny", "verdict"}
+    [leader] = {arm["method"] for arm in found.arms if arm["kind"] == "length-matched"}
+    expected |= {f"train and evaluate {leader} 20% seed {seed}" for seed in (0, 1)}
     assert set(names) == expected
 
     artifacts = {artifact.key: artifact for artifact in client.read_artifacts()}

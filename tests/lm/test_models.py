@@ -180,3 +180,12 @@ def test_a_relative_name_is_of_the_working_folder(tmp_path, monkeypatch):
         (tmp_path / name / "model" / "config.json").write_text("{}")
         monkeypatch.chdir(tmp_path / name)
         assert ModelSpec("model").folder() == tmp_path / name / "model"
+
+
+def test_a_plain_tokenizer_is_the_one_that_transformers_takes(base4m, tiny):
+    """The short way, which needs no torch, leads to the same object."""
+    for folder in (base4m, tiny):
+        ours, theirs = load_tokenizer(folder), AutoTokenizer.from_pretrained(folder)
+        assert type(ours) is type(theirs) and ours.init_kwargs == theirs.init_kwargs
+        assert ours.backend_tokenizer.to_str() == theirs.backend_tokenizer.to_str()
+        assert ours.chat_template == theirs.chat_template and ours.special_tokens_map == theirs.special_tokens_map

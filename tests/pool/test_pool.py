@@ -131,3 +131,25 @@ def test_messages_without_extras_stay_bare(pool: Pool) -> None:
     assert pool.messages(0)[0].keys() == {"role", "content"}
     assert pool.tools(0) is None
     assert "10" not in repr(pool.rows["line"].type) and len(repr(pool)) < 500
+
+
+def test_where_rows_come_from(tmp_path):
+    one, two = tmp_path / "one.jsonl", tmp_path / "two.jsonl"
+    one.write_text('{"prompt": "a", "completion": "b", "id": 7}\n{bad\n{"prompt": "c", "completion": "d", "id": "x"}\n')
+    two.write_text('{"prompt": "e", "completion": "f"}\n')
+    pool = read_pool([one, two])
+    found = dict(zip((pool.messages(i)[0]["content"] for i in range(3)), pool.places().rows(), strict=True))
+    assert found == {"a": (str(one), 1, "7"), "c": (str(one), 3, "x"), "e": (str(two), 1, None)}
+    assert read_pool(two).places().columns == ["file", "line"]
+    mapped = read_pool(one, columns={"id": "prompt"}).places()
+    assert set(mapped["id"]) == {"a", "c"}
+
+
+def test_a_pool_in_short(tmp_path):
+    path = tmp_path / "one.jsonl"
+    path.write_text("".join(f'{{"prompt": "{i}", "completion": "b", "source": "s{i % 8}"}}\n' for i in range(1200)))
+    assert repr(read_pool(path)) == (
+        f"Pool(1,200 rows from {path}; sources s0, s1, s2, s3, s4 and 3 more; columns prompt, completion, source)"
+    )
+    path.write_text('{"prompt": "a", "completion": "b"}\n')
+    assert repr(read_pool(path)) == f"Pool(1 row from {path}; columns prompt, completion)"

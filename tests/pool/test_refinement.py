@@ -166,3 +166,10 @@ def test_what_is_wrong_is_said(options: dict[str, Any], message: str, pool: Pool
 def test_a_pool_that_is_its_evaluation_set_is_refused(pool: Pool) -> None:
     with pytest.raises(InputError, match="no row is left"):
         refine(pool, decontaminate={"all": pool})
+
+
+def test_a_source_where_no_row_has_one(tmp_path):
+    path = tmp_path / "pool.jsonl"
+    path.write_text('{"prompt": "a", "completion": "b"}\n')
+    with pytest.raises(InputError, match="repeat: no row has the source 'web'; there are: none, for no row has a source"):
+        refine(read_pool(path), repeat={"web": 2})

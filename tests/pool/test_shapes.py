@@ -1,10 +1,13 @@
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from curate.errors import InputError
-from curate.pool import Pool
+from curate.pool import Pool, read_pool
 from curate.pool.reasons import Unusable
 from curate.pool.shapes import Shaper
 
@@ -103,6 +106,10 @@ def test_sharegpt_tools() -> None:
     ("record", "reason"),
     [
         ({"text": "x"}, "no known shape"),
+        ({"instruction": "q", "input": ""}, "missing reply: there is instruction but no output or response"),
+        ({"prompt": "q", "text": "a"}, "missing reply: there is prompt but no completion or response"),
+        ({"question": "q", "context": "c"}, "missing reply: there is question but no answer"),
+        ({"instruction": None, "input": "q"}, "no known shape"),
         ({"messages": None}, "missing messages"),
         ({"messages": []}, "missing messages: the list is empty"),
         ({"messages": 5}, "messages not a list: it is int"),
@@ -144,7 +151,7 @@ def test_mapped_columns_win() -> None:
     found = Shaper({"prompt": "ask", "completion": "reply", "system": "frame"})(record)
     assert [message["content"] for message in found.messages] == ["F", "Q", "R"]
     assert Shaper({"messages": "talk"})({"talk": [U, A], "messages": "x"}).messages == [U, A]
-    with pytest.raises(Unusable, match="no known shape"):
+    with pytest.raises(Unusable, match="missing reply: there is ask but no answer"):
         Shaper({"question": "ask"})({"ask": "Q", "reply": "R"})
 
 
@@ -191,3 +198,20 @@ def test_rows_of_no_known_shape_are_an_error_that_names_the_columns(read: Callab
         read([{"text": "x", "score": 1}])
     with pytest.raises(InputError, match=r"in the columns 'a\\nb', '';"):
         read([{"a\nb": "x", "": 1}])
+
+
+def test_an_unknown_shape_is_answered_with_a_mapping_of_its_own_columns(read: Callable[..., Pool], tmp_path: Path) -> None:
+    hint = "other columns can be mapped to these, as in --map prompt=ask --map 'completion=the reply'"
+    with pytest.raises(InputError, match=hint):
+        read([{"id": "7", "n": 1, "ask": "q", "the reply": "a", "source": "web"}])
+    pq.write_table(pa.table({"n": [1], "ask": ["q"], "the reply": ["a"]}), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=hint):
+        read_pool(tmp_path / "a.parquet")
+    for row in ({"n": 1}, {"ask": "q"}, {"a\nb": "x", "": "y"}):
+        with pytest.raises(InputError, match="as in --map prompt=COLUMN --map completion=COLUMN$"):
+            read([row])
+    with pytest.raises(
+        InputError, match="no known shape in the columns prompt, reply.* --map prompt=prompt --map completion=reply$"
+    ):
+        read([{"prompt": "q", "reply": "a"}])
+    assert len(read([{"ask": "q", "the reply": "a"}], columns={"prompt": "ask", "completion": "the reply"})) == 1

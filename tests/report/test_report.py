@@ -10,10 +10,11 @@ from rich.text import Text
 
 import curate
 from curate.budget import Budget
-from curate.comparison.verdict import Verdict
+from curate.comparison.verdict import SCHEMA, Verdict
 from curate.errors import InputError
 from curate.preparation import as_pool
-from curate.report.inspection import inspect_pool, show_inspection
+from curate.report.inspected import show_inspection
+from curate.report.inspection import inspect_pool
 from curate.report.plans import plan_scores, show_plan
 from curate.report.scores import show_scores
 from curate.report.table import show_table
@@ -79,6 +80,7 @@ def test_a_selection(show):
 
 
 def test_what_is_missing_is_said(show):
+    assert "note      A fit of old." in "\n".join(show(show_selection(SUMMARY, None, ["A fit of old."]), 200))
     text = "\n".join(show(show_selection({**SUMMARY, "rows_null": 3, "shortfall": "Only 5 of 8."}, None), 200))
     assert "3 rows without a score" in text and "Only 5 of 8." in text and "written" not in text
 
@@ -89,16 +91,16 @@ def test_what_is_missing_is_said(show):
 def verdict():
     arms = [
         {
-            "method": method, "budget": "10%", "task": "eval", "metric": "response_loss", "rows": 600, "mean": mean,
+            **dict.fromkeys(SCHEMA), "method": method, "budget": "10%", "kind": kind, "steps": 3.0, "task": "eval", "metric": "response_loss", "rows": 600, "mean": mean,
             "diff_from_random": difference, "ci_low": difference and difference - 0.02, "ci_high": difference and difference + 0.02,
             "p_value": difference and 0.01, "p_holm": difference and 0.02, "answer": answer, "seeds": 5, "train_tokens": 1000,
             "loss_tokens": 400, "epochs": 2.5, "select_seconds": 340.0, "train_seconds": 12000.0, "in_family": answer is not None,
             "selections": 5, "note": None,
         }
-        for method, mean, difference, answer in (
-            ("random", 2.0, None, None),
-            ("perplexity:window=low", 1.7, -0.3, "better"),
-            ("full, 1 epoch", 1.5, None, None),
+        for method, kind, mean, difference, answer in (
+            ("random", "random", 2.0, None, None),
+            ("perplexity:window=low", "method", 1.7, -0.3, "better"),
+            ("full, 1 epoch", "ceiling", 1.5, None, None),
         )
     ]  # fmt: skip
     return Verdict(arms, "x beats random: [bold]see[/bold].", ["A remark in [brackets]."], {}, pl.DataFrame())
@@ -109,8 +111,9 @@ def test_a_verdict_fits(show, width):
     lines = show(show_verdict(verdict()), width)
     text = "\n".join(lines)
     assert all(len(line) <= width for line in lines) and "…" not in text
-    [line] = [line for line in lines if line.startswith("perplexity:window=low")]
-    assert all(part in line for part in ("10%", "600", "1.700", "-0.300", "better"))
+    came, took = [line for line in lines if line.startswith("perplexity:window=low")]
+    assert all(part in came for part in ("10%", "1.700", "-0.300", "better"))
+    assert all(part in took for part in ("10%", "600", "2.5", "400", "6 min", "3.3 h"))
     assert "x beats random: [bold]see[/bold]." in text and "A remark in [brackets]." in text
 
 
@@ -205,7 +208,8 @@ def test_an_inspection_counts_near_duplicates_and_overlaps(show, make_pool, tiny
     assert "9 rows in = 5 in the pool + 0 rejected + 0 duplicate + 3 near-duplicate + 1 contaminated" in text
     assert "held out 2 1 (50.0%) 1 (50.0%) 1" in text
 
-    monkeypatch.setattr("curate.report.inspection.NEAR_ROWS", 5)
+    for module in ("inspection", "inspected"):
+        monkeypatch.setattr(f"curate.report.{module}.NEAR_ROWS", 5)
     summary, text = inspected(pool)
     assert summary["near_duplicates"] is None and "near-duplicates are not counted above 5 rows" in text
 
@@ -234,6 +238,24 @@ def test_a_plan_counts_what_is_missing(show, plan, small_pool, tiny, tmp_path):
     assert "\n".join(show(lambda console: show_plan(console, after))).count("in the store") == 3
 
 
+def test_a_plan_names_the_rows_that_are_missing_and_a_fit_of_other_rows(show, make_pool, tiny, tmp_path):
+    def engine():
+        return curate.Engine(store=curate.Store(tmp_path / "store"), device="cpu")
+
+    curate.score(make_pool(range(48), "some.jsonl"), "lobass", model=tiny, engine=engine())
+    more = as_pool(make_pool(range(50)))
+    planned = plan_scores(more, ["lobass"], engine=engine(), model=str(tiny))
+    assert [(line["name"].split(" by ")[0], line["rows"]) for line in planned["plan"][1:]] == [
+        ("mean_loss of 2 of the 50 rows of pool", 2)
+    ] * 2
+    [note] = planned["notes"]
+    assert "was kept although 4.0% of the rows have changed" in note
+    assert note in " ".join("\n".join(show(lambda console: show_plan(console, planned), 200)).split())
+    scored = curate.score(more, "lobass", model=tiny, engine=engine())
+    assert note in "\n".join(show(lambda console: show_scores(console, scores=scored, judged=None, out="out"), 200))
+    assert {stage.name.split(" by ")[0] for stage in scored.stages if stage.kind == "pass"} == {"mean_loss of 50 rows of pool"}
+
+
 @pytest.mark.parametrize(
     ("method", "budget", "says"),
     [
@@ -252,5 +274,5 @@ def test_a_plan_says_when_training_on_everything_is_cheaper(show, plan, method, 
 
 def test_nothing_runs(show, plan):
     nothing = plan("longest")
-    assert nothing == {"plan": []}
+    assert nothing == {"plan": [], "notes": []}
     assert "nothing runs" in "\n".join(show(lambda console: show_plan(console, nothing)))

@@ -70,7 +70,15 @@ def test_verify_exits_with_1_until_it_is_repaired(run, store):
     code, out, _ = run("verify")
     assert code == 1 and f"damaged  {shard}" in out and "--repair" in out
     assert as_json(run("verify", "--json"), code=1)["damaged"][0]["file"] == str(shard)
-    assert run("verify", "--repair")[0] == 0 and not shard.exists()
+    before = sum(path.stat().st_size for path in store.root.glob("*/*/*"))
+    code, out, _ = run("verify", "--repair")
+    assert code == 0 and not shard.exists() and "2 artifacts" in out and "1 damaged file removed; left are 2 artifacts" in out
+    shard.write_bytes(b"")
+    found = as_json(run("verify", "--repair", "--json"))
+    assert found["repaired"] and found["artifacts"] == 2 and len(found["damaged"]) == 1
+    assert found["left"] == {"artifacts": 2, "bytes": sum(path.stat().st_size for path in store.root.glob("*/*/*"))}
+    assert found["left"]["bytes"] < before
+    assert as_json(run("verify", "--json"))["left"] is None
     assert run("verify")[0] == 0
 
 

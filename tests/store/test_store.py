@@ -125,6 +125,58 @@ def test_a_damaged_file_is_one_sentence_that_names_it(store, kind):
     assert artifact.table().num_rows == 0
 
 
+def flip_a_value(path):
+    """Change one bit of a number, so that the row ids beside it can still be read."""
+    data, number = path.read_bytes(), np.float64(7.0).tobytes()
+    assert data.count(number) == 1
+    path.write_bytes(flipped(data, data.index(number), 3))
+
+
+@pytest.mark.parametrize("kind", ["flipped", "empty", "cut", "noise", "other"])
+def test_a_damaged_shard_stops_only_those_who_need_its_rows(store, kind):
+    """Where its ids can be read they must be those that its name is made of; else it may hold any row not found elsewhere."""
+    put(store.rows(SPEC, pa.float64()), {"a": 7.0, "b": 7.5})
+    [path] = store.root.glob("rows/*/part-*")
+    put(store.rows(SPEC, pa.float64()), {"c": 3.0, "d": 4.0}, seconds=1.0)
+    if kind == "flipped":
+        flip_a_value(path)
+    else:
+        path.write_bytes(damage(path.read_bytes(), kind))
+
+    artifact = Store(store.root).rows(SPEC, pa.float64())
+    for _ in range(2):
+        assert artifact.get(["d", "c"])["value"].to_pylist() == [4.0, 3.0]
+        assert artifact.seconds(["c"]) == 0.5 and (artifact.positions(["c", "d"]) >= 0).all()
+        for use in (
+            artifact.table,
+            *(lambda use=use: use(["c", "a"]) for use in (artifact.positions, artifact.get, artifact.seconds)),
+        ):
+            with pytest.raises(Damaged, match="is damaged"):
+                use()
+    if kind == "flipped":
+        assert artifact.positions(["new", "c"]).tolist()[0] == -1
+        put(artifact, {"new": 5.0})
+        assert artifact.get(["new"])["value"].to_pylist() == [5.0]
+    else:
+        with pytest.raises(Damaged, match="is damaged"):
+            artifact.positions(["new", "c"])
+    path.unlink()
+    assert artifact.positions(["a", "c"]).tolist()[0] == -1 and artifact.table().num_rows == 2 + (kind == "flipped")
+
+
+def test_of_two_shards_with_the_same_rows_the_sound_one_serves(store, monkeypatch):
+    artifact = store.rows(SPEC, pa.float64())
+    put(artifact, {"a": 7.0})
+    with monkeypatch.context() as patch:
+        patch.setattr("curate.store.rows.shard_files", lambda *given: [])
+        put(artifact, {"a": 7.0}, seconds=2.0)
+    for path in sorted(artifact.folder.glob("part-*")):
+        data = path.read_bytes()
+        flip_a_value(path)
+        assert Store(store.root).rows(SPEC, pa.float64()).get(["a"])["value"].to_pylist() == [7.0]
+        path.write_bytes(data)
+
+
 def test_every_flipped_bit_of_a_shard_is_told_on_reading(store):
     put(store.rows(SPEC, pa.float64()), {"a": 1.0, "b": "why"}, seconds=0.5)
     [path] = store.root.glob("rows/*/part-*")

@@ -17,7 +17,7 @@ from curate.errors import InputError
 from curate.report.store import age, amount, listing, show_collection, show_listing, show_usage, show_verified, usage
 from curate.store import Damaged, Store, write_manifest
 from curate.store.references import references
-from curate.store.verbs import RECENT, Collection, artifacts, collect, remove, repair, verify
+from curate.store.verbs import RECENT, Collection, artifacts, collect, remaining, remove, repair, verify
 from curate.training.config import TrainConfig
 
 QUICK = TrainConfig(adapter="none", learning_rate=1e-2, batch_tokens=256)
@@ -356,7 +356,9 @@ def test_listing_and_usage(store, make_pool, tiny, tmp_path):
     )
     found = listing(store)
     what = [line["what"] for line in found]
-    assert [text for text in what if text.startswith("token ids by tokenizer")]
+    assert "token ids by the tokenizer of tiny, up to 256 tokens" in what
+    assert [line["artifact"].split("/")[0] for line in found] == ["rows"] * 3 + ["fits"]
+    assert what[2] == "token ids by the tokenizer of tiny, up to 256 tokens"  # the first to be used is the last of its kind
     assert "mean_loss by tiny, float32" in what and "mean_loss by the fit of tiny, 1 epoch, seed 0, float32" in what
     assert "fit of tiny, 1 epoch, seed 0" in what
     assert {line["rows"] for line in found} == {20} and all(line["bytes"] > 0 and line["age"] < 600 for line in found)
@@ -366,7 +368,7 @@ def test_listing_and_usage(store, make_pool, tiny, tmp_path):
     assert kinds["all"]["bytes"] == sum(line["bytes"] for line in found) == kinds["rows"]["bytes"] + kinds["fits"]["bytes"]
     json.dumps([found, kinds])
     text = shown(show_listing, found)
-    assert "mean_loss by tiny" in text and "last used" in text
+    assert "mean_loss by tiny" in text and "last used" in text and " s ago" in text
     assert "fits" in shown(show_usage, kinds, str(store.root))
 
 
@@ -374,7 +376,7 @@ def test_an_empty_store(store):
     assert listing(store) == [] and usage(store) == {"all": {"artifacts": 0, "bytes": 0}}
     assert "nothing is in the store" in shown(show_listing, [])
     assert "nothing to remove" in shown(show_collection, collect(store), None)
-    assert "none damaged" in shown(show_verified, verify(store), False)
+    assert "none damaged" in shown(show_verified, verify(store))
 
 
 def test_collections_and_damage_as_text(store):
@@ -385,8 +387,13 @@ def test_collections_and_damage_as_text(store):
     assert "removed 1.2 kB" in shown(show_collection, found, 1234)
     [shard] = store.root.glob("rows/*/part-*")
     shard.write_bytes(b"")
-    assert "1 damaged; --repair removes them" in shown(show_verified, verify(store), False)
-    assert f"removed {shard}" in shown(show_verified, verify(store), True)
+    assert "1 damaged file; --repair removes it, and it is computed again" in shown(show_verified, verify(store))
+    found = verify(store)
+    repair(found)
+    text = shown(show_verified, found, remaining(store))
+    assert f"removed {shard}" in text and "1 damaged file removed; left is 1 artifact, " in text
+    assert (remaining(store).artifacts, remaining(store).bytes) == (verify(store).artifacts, verify(store).bytes)
+    assert "none damaged" in shown(show_verified, verify(store), remaining(store))
 
 
 def shown(show, *given):

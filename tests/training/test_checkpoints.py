@@ -4,8 +4,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from curate.errors import InputError
-from curate.training.checkpoints import model_checkpoints
 from curate.training.config import TrainConfig
+from curate.training.folders import model_checkpoints
 from curate.training.trainer import train
 
 
@@ -85,9 +85,14 @@ def test_runs_are_not_mixed(make_model, make_encodings, tmp_path):
     train(make_model(), None, rows, config, output=tmp_path)
     with pytest.raises(InputError, match="earlier run"):
         train(make_model(), None, rows, config, output=tmp_path)
-    for other_rows, other in [(make_encodings(12, seed=1), config), (rows, config.model_copy(update={"seed": 1}))]:
-        with pytest.raises(InputError, match="other rows or with other settings"):
-            train(make_model(), None, other_rows, other, output=tmp_path, resume=True)
+    others = [
+        (make_model(), make_encodings(12, seed=1), config),
+        (make_model(), rows, config.model_copy(update={"seed": 1})),
+        (make_model(seed=1), rows, config),
+    ]
+    for model, other_rows, other in others:
+        with pytest.raises(InputError, match="other rows, with other settings or of another model"):
+            train(model, None, other_rows, other, output=tmp_path, resume=True)
 
 
 def test_resume_with_nothing_to_resume_starts_anew(make_model, make_encodings, same_weights, tmp_path):

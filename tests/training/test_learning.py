@@ -8,6 +8,7 @@ import pytest
 from curate.evaluation.tasks import Task, evaluate
 from curate.lm.encode import encode_rows
 from curate.lm.encodings import Encodings
+from curate.lm.generate import generate
 from curate.lm.models import load_model, load_tokenizer
 from curate.training.config import TrainConfig
 from curate.training.trainer import train
@@ -56,3 +57,14 @@ def test_default_rate_learns(adapter):
     given = evaluate(result.model, tokenizer, answers, held_out.encodings)
     assert set(given.values) <= {0.0, 1.0}
     assert given.tokens > held_out.encodings.lengths.sum() / 2
+
+
+def test_eight_rows_are_learned_by_heart():
+    """Loss near 0, and greedy answers that are the replies to the letter."""
+    model, tokenizer = load_model(MODEL, device="cpu", dtype="float32"), load_tokenizer(MODEL)
+    rows = Additions(tokenizer, [(a, 7 * a % 11) for a in range(8)])
+    config = TrainConfig(adapter="none", steps=40, batch_tokens=int(rows.encodings.lengths.sum()), learning_rate=1e-3)
+    result = train(model, tokenizer, rows.encodings, config)
+    assert result.losses[-1] < 0.01 < 1 < result.losses[0]
+    answers = generate(result.model, tokenizer, [messages[:1] for messages in rows.conversations], max_new_tokens=40)
+    assert answers == [messages[1]["content"] for messages in rows.conversations]

@@ -239,3 +239,21 @@ def test_adapters_are_not_stacked(make_model, make_encodings):
     result = train(make_model(), None, make_encodings(3), TrainConfig())
     with pytest.raises(InputError, match="merge"):
         train(result.model, None, make_encodings(3), TrainConfig())
+
+
+def test_a_tracker_is_told_every_loss(make_model, make_encodings, monkeypatch):
+    from transformers import TrainerCallback
+    from transformers.integrations import integration_utils
+
+    told = []
+
+    class Tracker(TrainerCallback):
+        def on_log(self, args, state, control, logs=None, **rest):
+            told.append(logs)
+
+    monkeypatch.setitem(integration_utils.INTEGRATION_TO_CALLBACK, "tensorboard", Tracker)
+    result = train(make_model(), None, make_encodings(8), TrainConfig(steps=3, report_to="tensorboard"))
+    losses = [float(logs["loss"]) for logs in told if "loss" in logs]
+    assert losses == pytest.approx(result.losses, abs=1e-4)
+    with pytest.raises(InputError, match="report_to: .*nobody"):
+        train(make_model(), None, make_encodings(8), TrainConfig(steps=3, report_to="nobody"))

@@ -4,7 +4,15 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from curate.training.config import TrainConfig, learning_rate_factor, steps_to_save, training_flops
+from curate.training.config import (
+    DEFAULT_LEARNING_RATE,
+    SWEPT_WIDTH,
+    TRAIN_VERSION,
+    TrainConfig,
+    learning_rate_factor,
+    steps_to_save,
+    training_flops,
+)
 
 
 def test_one_epoch_when_no_length_is_given():
@@ -27,6 +35,43 @@ def test_one_epoch_when_no_length_is_given():
 def test_errors_name_the_field(wrong, names):
     with pytest.raises(ValidationError, match=names):
         TrainConfig(**wrong)
+
+
+def test_the_defaults_are_those_of_the_version():
+    """`identity` leaves defaults out, so a default that changes under the same version would pass for the earlier one.
+
+    A new setting is added here with a default that leaves everything as it was; a changed default needs another TRAIN_VERSION.
+    """
+    version_1 = {
+        "adapter": "lora", "lora_r": 16, "lora_alpha": 32.0, "lora_dropout": 0.0, "lora_variant": "lora",
+        "target_modules": "all-linear", "quantization": "none",
+        "loss": "nll", "anchor": 0.05, "masked_thought": 0.0, "masked_thought_warmup": 0.0,
+        "learning_rate": None, "schedule": "cosine", "warmup_ratio": 0.03, "weight_decay": 0.0, "max_grad_norm": 1.0,
+        "batch_tokens": 1024, "epochs": 1.0, "steps": None, "tokens": None, "gradient_accumulation": None,
+        "gradient_checkpointing": False, "seed": 0, "dtype": "float32",
+        "save_checkpoints": 0, "save_optimizer": False, "checkpoint_steps": None, "report_to": "none",
+    }  # fmt: skip
+    assert (TRAIN_VERSION, TrainConfig().model_dump()) == (1, version_1)
+    assert DEFAULT_LEARNING_RATE == {"lora": 2e-3, "none": 2e-4} and SWEPT_WIDTH == 192  # defaults too
+
+
+def test_the_identity_is_what_differs_from_the_defaults():
+    assert TrainConfig().identity() == {"epochs": 1.0}
+    assert TrainConfig(steps=3, loss="dft", report_to="tensorboard").identity() == {"steps": 3, "loss": "dft"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"quantization": "4bit", "adapter": "none"}, "needs adapter lora"),
+        ({"quantization": "4bit", "lora_variant": "pissa"}, "pissa takes its adapters out of the weights"),
+        ({"save_optimizer": True}, "set save_checkpoints too"),
+        ({"save_optimizer": True, "save_checkpoints": 1, "lora_variant": "corda"}, "corda's adapters"),
+    ],
+)
+def test_what_does_not_go_together(settings, says):
+    with pytest.raises(ValidationError, match=says):
+        TrainConfig(**settings)
 
 
 def test_frozen():
@@ -68,10 +113,11 @@ def test_flops():
     assert training_flops(10, 0, 3) == 6 * 10 * 3
     assert training_flops(1, 10, 3) == (6 + 40) * 3
     assert training_flops(10, 0, 3, gradient_checkpointing=True) == 8 * 10 * 3
+    assert training_flops(1, 10, 3, gradient_checkpointing=True, anchored=True) == (6 + 40 + 4 * 11) * 3
 
 
 def test_settings_need_no_torch():
-    modules = "curate.training.config, curate.training.batches, curate.evaluation.tasks"
+    modules = "curate.training.config, curate.training.batches, curate.training.folders, curate.evaluation.tasks"
     code = f"import sys, {modules}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

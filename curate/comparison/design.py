@@ -1,0 +1,172 @@
+"""What a comparison holds fixed: everything that was asked, checked and tokenised before anything of it runs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from curate.budget import Budget
+from curate.comparison.arms import Bench
+from curate.comparison.overlap import refuse_overlap
+from curate.engine import Engine
+from curate.errors import InputError
+from curate.evaluation.tasks import Task
+from curate.lm.models import ModelSpec
+from curate.method import Method
+from curate.preparation import PoolLike, Prepared, as_method, as_model, as_pool, as_tasks, prepare
+from curate.registry import label
+from curate.requests import Embedder
+from curate.training.config import TrainConfig
+
+CONTROLS = ("random", "balanced", "longest")
+DEFAULT_EPOCHS = 3.0
+SECOND_RATE = 0.333  # of the learning rate: far enough to change the training, near enough to be a rate one would try
+
+
+@dataclass(frozen=True)
+class Design:
+    """What a comparison holds fixed.
+
+    second_rate: the learning rate at which the winner is tried again, as a multiple of the first; None to leave that out.
+    """
+
+    methods: tuple[Method, ...]
+    budgets: tuple[Budget, ...]
+    seeds: tuple[int, ...]
+    recipe: TrainConfig
+    margin: float
+    confidence: float
+    full: bool = True
+    second_rate: float | None = SECOND_RATE
+
+    @property
+    def alpha(self) -> float:
+        """The level of the tests."""
+        return 1 - self.confidence
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A comparison before anything of it has run."""
+
+    design: Design
+    bench: Bench
+    prepared: Prepared
+    remarks: list[str]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What the verdict rests on, for people and machines."""
+        design, prepared = self.design, self.prepared
+        return {
+            "model": self.bench.model.label,
+            "scorer_model": prepared.data.model.label,
+            "embedder": prepared.data.embedder.label,
+            "pool_rows": len(prepared.pool),
+            "pool_tokens": int(prepared.table["tokens"].sum()),
+            "train_tokens": design.recipe.tokens,
+            "seeds": list(design.seeds),
+            "budgets": [str(budget) for budget in design.budgets],
+            "methods": [label(method) for method in design.methods],
+            "recipe": design.recipe.model_dump(mode="json"),
+            "margin": design.margin,
+            "confidence": design.confidence,
+            "second_rate": design.second_rate,
+        }
+
+
+def set_up(
+    pool: PoolLike,
+    methods: Sequence[str | Method],
+    *,
+    budgets: Sequence[Budget | str | int | float] = ("10%",),
+    evals: Mapping[str, PoolLike] | PoolLike | Sequence[Task],
+    seeds: int = 3,
+    tokens: int | None = None,
+    epochs: float | None = None,
+    model: str | Path | ModelSpec | None = None,
+    scorer_model: str | Path | ModelSpec | None = None,
+    target: PoolLike | None = None,
+    existing: PoolLike | None = None,
+    engine: Engine | None = None,
+    recipe: TrainConfig | None = None,
+    embedder: str | Embedder = "hidden",
+    full: bool = True,
+    margin: float = 0.01,
+    confidence: float = 0.95,
+    second_rate: float | None = SECOND_RATE,
+    seed: int = 0,
+) -> Setup:
+    """What `compare` is given, checked and tokenised."""
+    if seeds < 1:
+        raise InputError(f"seeds must be at least 1, not {seeds}")
+    if tokens is not None and epochs is not None:
+        raise InputError("give tokens or epochs, not both")
+    for name, value in (("tokens", tokens), ("epochs", epochs), ("second_rate", second_rate)):
+        if value is not None and not value > 0:
+            raise InputError(f"{name} must be above 0, not {value}")
+    if second_rate == 1:
+        raise InputError("second_rate 1 is the first learning rate again; give another multiple of it")
+    if not margin >= 0:
+        raise InputError(f"the margin must be at least 0, not {margin}")
+    if not 0 < confidence < 1:
+        raise InputError(f"the confidence must lie between 0 and 1, not {confidence}")
+    chosen = _with_controls(methods)
+    sizes = tuple(dict.fromkeys(Budget.parse(budget) for budget in budgets))
+    if not sizes:
+        raise InputError("give at least one budget")
+    engine, spec = engine or Engine(), as_model(model)
+    base = recipe or TrainConfig()
+    whole = as_pool(pool)
+    tasks = as_tasks(evals)
+    if not tasks:
+        raise InputError("give at least one evaluation set")
+    if len({task.name for task in tasks}) < len(tasks):
+        raise InputError("two evaluation sets have the same name")
+    aimed = None if target is None else as_pool(target)
+    refuse_overlap(whole, tasks, aimed)
+    prepared = prepare(
+        engine,
+        whole,
+        model=spec,
+        scorer_model=None if scorer_model is None else as_model(scorer_model),
+        target=aimed,
+        existing=None if existing is None else as_pool(existing),
+        recipe=base,
+        embedder=embedder,
+        seed=seed,
+    )
+    total = tokens or round((epochs or DEFAULT_EPOCHS) * _largest(prepared, sizes))
+    design = Design(
+        chosen,
+        sizes,
+        tuple(range(seed, seed + seeds)),
+        base.model_copy(update={"tokens": total, "epochs": None, "steps": None}),
+        margin,
+        confidence,
+        full,
+        second_rate,
+    )
+    held_out = [(task, engine.add(f"eval {task.name}", task.pool, spec)[1]) for task in tasks]
+    bench = Bench(engine, spec, prepared.rows, held_out, prepared.pool.repeats)
+    return Setup(design, bench, prepared, _too_large(prepared, sizes))
+
+
+def _with_controls(methods: Sequence[str | Method]) -> tuple[Method, ...]:
+    wanted = [as_method(method) for method in (*CONTROLS, *methods)]
+    return tuple({label(method): method for method in wanted}.values())
+
+
+def _too_large(prepared: Prepared, budgets: Sequence[Budget]) -> list[str]:
+    """Budgets that hold the whole pool compare nothing."""
+    tokens = prepared.table["tokens"].to_numpy()
+    whole = [str(budget) for budget in budgets if budget.limit(tokens).capacity >= budget.limit(tokens).costs.sum()]
+    return [f"A budget of {', '.join(whole)} holds the whole pool: its arms train on the same rows."] if whole else []
+
+
+def _largest(prepared: Prepared, budgets: Sequence[Budget]) -> float:
+    """Tokens that the largest budget holds, on average over rows."""
+    tokens = prepared.table["tokens"].to_numpy()
+    limits = [budget.limit(tokens) for budget in budgets]
+    share = [min(1.0, limit.capacity / limit.costs.sum()) for limit in limits]
+    return max(share) * float(tokens.sum())

@@ -1,0 +1,252 @@
+"""From results to answers: every arm's difference from random, how sure it is, and what it cost."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from curate.comparison.arms import Arm, ArmResult, Bench, Kind
+from curate.comparison.choosing import Cost
+from curate.comparison.design import Design
+from curate.comparison.statistics import Difference, answer, holm, paired_difference, weights_by_source
+from curate.comparison.tables import lower_is_better
+from curate.costs import break_even, efficiency, improvement, mapped_improvement, share
+from curate.evaluation.tasks import Task
+from curate.lm.models import forward_flops
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Group:
+    """The arms of one name and budget, one for each seed, with what came of them."""
+
+    arms: tuple[Arm, ...]
+    results: tuple[ArmResult, ...]
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.arms[0].method, self.arms[0].budget
+
+    @property
+    def kind(self) -> Kind:
+        return self.arms[0].kind
+
+    def values(self, task: str) -> np.ndarray:
+        """float64 [seeds, items]: the metric of a task."""
+        return np.stack([result.values(task) for result in self.results])
+
+    def mean(self, name: str) -> float | None:
+        """The mean over seeds of a number of their accounts; None where one does not have it."""
+        found = [result.account.get(name) for result in self.results]
+        return None if any(number is None for number in found) else float(np.mean(found))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """rows: the verdict's arms. differences: from random, of the primary task, by method and budget. leaders: the method and
+    budget of the arms that are to be held against random rows of the same lengths. winner: the best of those called better."""
+
+    rows: list[Row]
+    differences: Mapping[tuple[str, str], Difference]
+    leaders: tuple[tuple[str, str], ...]
+    winner: tuple[str, str] | None
+
+
+def judge(design: Design, bench: Bench, results: Mapping[Arm, ArmResult], costs: Mapping[str, Cost]) -> Judged:
+    """The answers of all arms that have results so far; the first task is the primary one, on which the tests are made."""
+    members: dict[tuple[str, str], list[tuple[Arm, ArmResult]]] = {}
+    for arm, result in results.items():
+        members.setdefault((arm.method, arm.budget), []).append((arm, result))
+    groups = {key: Group(*(tuple(part) for part in zip(*found, strict=True))) for key, found in members.items()}
+    rows: list[Row] = []
+    differences: dict[tuple[str, str], Difference] = {}
+    for number, (task, _) in enumerate(bench.tasks):
+        table = _Table(design, bench, groups, task, costs)
+        if number == 0:
+            table.decide()
+            differences = table.differences
+        rows += table.rows.values()
+    _indicate(rows, bench.rows.size)
+    primary = [row for row in rows if row["task"] == bench.tasks[0][0].name]
+    sign = 1 if lower_is_better(bench.tasks[0][0].metric) else -1
+    better = sorted(
+        (row for row in primary if row["answer"] == "better" and row["kind"] in ("method", "control")),
+        key=lambda row: sign * row["diff_from_random"],
+    )
+    winner = (better[0]["method"], better[0]["budget"]) if better else None
+    return Judged(rows, differences, _leaders(primary, sign), winner)
+
+
+def _indicate(rows: Sequence[Row], pool: int) -> None:
+    """Puts the survey's indicators (arXiv 2406.14115) into the rows of what was chosen: SDF in rows; PIR, the mean over tasks of
+    the result over that of training on everything for one epoch; the efficiency where all tasks are scored by shares."""
+    ceiling = {row["task"]: row["mean"] for row in rows if row["kind"] == "ceiling"}
+    for row in rows:
+        row.update(sdf=None, pir=None, efficiency=None)
+        if row["kind"] not in ("random", "control", "method", "length-matched"):
+            continue
+        row["sdf"] = share(row["rows"], pool)
+        if ceiling:
+            tasks = [other for other in rows if (other["method"], other["budget"]) == (row["method"], row["budget"])]
+            lower = [lower_is_better(other["metric"]) for other in tasks]
+            full = [ceiling[other["task"]] for other in tasks]
+            row["pir"] = improvement([other["mean"] for other in tasks], full, lower_is_better=lower)
+            if not any(lower):
+                row["efficiency"] = efficiency(row["sdf"], mapped_improvement(row["pir"], same_benchmark=False))
+
+
+def _leaders(rows: Sequence[Row], sign: int) -> tuple[tuple[str, str], ...]:
+    """At each budget the arm with the best mean, and all that are called better."""
+    found: dict[tuple[str, str], None] = {}
+    chosen = [row for row in rows if row["kind"] in ("method", "control")]
+    for budget in dict.fromkeys(row["budget"] for row in chosen):
+        here = sorted((row for row in chosen if row["budget"] == budget), key=lambda row: sign * row["mean"])
+        for row in [here[0], *(row for row in here if row["answer"] == "better")]:
+            found[row["method"], budget] = None
+    return tuple(found)
+
+
+class _Table:
+    """The arms on one task."""
+
+    def __init__(
+        self,
+        design: Design,
+        bench: Bench,
+        groups: Mapping[tuple[str, str], Group],
+        task: Task,
+        costs: Mapping[str, Cost],
+    ) -> None:
+        self.design, self.bench, self.groups, self.task = design, bench, groups, task
+        self.weights, self.strata = item_weights(task, next(iter(groups.values())).results[0])
+        self.differences: dict[tuple[str, str], Difference] = {}
+        self.rows: dict[tuple[str, str], Row] = {}
+        for key, group in groups.items():
+            against = self._control(group)
+            if against is not None:
+                self.differences[key] = self.difference(group, against)
+            self.rows[key] = self._row(group, costs)
+
+    def difference(self, group: Group, control: Group) -> Difference:
+        return paired_difference(
+            group.values(self.task.name),
+            control.values(self.task.name),
+            self.weights,
+            self.strata,
+            confidence=self.design.confidence,
+        )
+
+    def _control(self, group: Group) -> Group | None:
+        """The random arms that a group is held against: of its budget and learning rate, for `full` of the largest budget."""
+        budget = group.arms[0].budget
+        if group.kind in ("random", "ceiling", "untrained"):
+            return None
+        if group.kind == "full":
+            most = max(self.design.budgets, key=lambda b: len(self.groups["random", str(b)].arms[0].positions))
+            return self.groups["random", str(most)]
+        if group.kind == "second rate":
+            again = [g for g in self.groups.values() if g.kind == "second rate" and g.arms[0].of == "random"]
+            return None if group in again else next(g for g in again if g.arms[0].budget == budget)
+        return self.groups["random", budget]
+
+    def _row(self, group: Group, costs: Mapping[str, Cost]) -> Row:
+        method, budget = group.key
+        difference = self.differences.get(group.key)
+        chosen = costs.get(method, Cost())
+        evaluated = group.mean("evaluate_tokens")
+        return {
+            "method": method,
+            "budget": budget,
+            "kind": group.kind,
+            "task": self.task.name,
+            "metric": self.task.metric,
+            "rows": len(group.arms[0].positions),
+            "mean": float((group.values(self.task.name) @ self.weights).mean()),
+            "diff_from_random": _number(difference, "mean"),
+            "ci_low": _number(difference, "ci_low"),
+            "ci_high": _number(difference, "ci_high"),
+            "p_value": _number(difference, "p_value"),
+            "p_holm": None,
+            "answer": None,
+            "vs_matched": None,
+            "vs_matched_low": None,
+            "vs_matched_high": None,
+            "vs_matched_answer": None,
+            "seeds": len(group.arms),
+            "selections": len({arm.positions for arm in group.arms}),
+            "train_tokens": round(group.mean("tokens") or 0),
+            "loss_tokens": round(group.mean("loss_tokens") or 0),
+            "epochs": group.mean("epochs"),
+            "steps": group.mean("steps"),
+            "select_seconds": chosen.seconds,
+            "select_flops": chosen.flops,
+            "train_seconds": group.mean("seconds"),
+            "train_flops": group.mean("flops"),
+            "evaluate_seconds": group.mean("evaluate_seconds"),
+            "evaluate_flops": None if evaluated is None else forward_flops(self.bench.model, round(evaluated)),
+            "pays_after": self._pays_after(group, chosen),
+            "in_family": False,
+            "note": "an unmatched ceiling, outside the tests" if group.kind == "ceiling" else None,
+        }
+
+    def _pays_after(self, group: Group, chosen: Cost) -> int | None:
+        """How many trainings on a selection make up for choosing it; None where no number does, or nothing was chosen."""
+        ceiling = next((g.mean("flops") for g in self.groups.values() if g.kind == "ceiling"), None)
+        trained = group.mean("flops")
+        if group.kind not in ("control", "method") or ceiling is None or trained is None:
+            return None
+        return break_even(selection=chosen.flops, on_selection=trained, without=ceiling)
+
+    def decide(self) -> None:
+        """The answers: Holm over all arms against random, over the leaders against their length-matched random, and the
+        winner at the second learning rate by itself."""
+        family = [key for key, group in self.groups.items() if group.kind in ("method", "control", "full")]
+        for key, word, p in self._answers({key: self.differences[key] for key in family}):
+            self.rows[key].update(answer=word, p_holm=p, in_family=True)
+        again = {key: d for key, d in self.differences.items() if self.groups[key].kind == "second rate"}
+        for key, word, _ in self._answers(again):
+            self.rows[key].update(answer=word)
+        matched = {
+            (group.arms[0].of or "", group.arms[0].budget): group
+            for group in self.groups.values()
+            if group.kind == "length-matched"
+        }
+        against = {key: self.difference(self.groups[key], group) for key, group in matched.items()}
+        for key, word, _ in self._answers(against):
+            found = {name: _number(against[key], name) for name in ("mean", "ci_low", "ci_high")}
+            self.rows[key].update(
+                vs_matched=found["mean"],
+                vs_matched_low=found["ci_low"],
+                vs_matched_high=found["ci_high"],
+                vs_matched_answer=word,
+            )
+
+    def _answers(self, family: Mapping[tuple[str, str], Difference]) -> Iterable[tuple[tuple[str, str], str, float | None]]:
+        """(arm, answer, Holm's p-value) of each difference in a family of tests."""
+        adjusted = holm([difference.p_value for difference in family.values()])
+        for (key, difference), p in zip(family.items(), adjusted, strict=True):
+            # The margin is a share of the control's value; where values lie between 0 and 1, of that range.
+            scale = 1.0 if self.task.how.bounded else abs(self.rows[key]["mean"] - difference.mean)
+            word = answer(
+                difference,
+                p,
+                margin=self.design.margin * scale,
+                lower_is_better=lower_is_better(self.task.metric),
+                alpha=self.design.alpha,
+            )
+            yield key, word, None if np.isnan(p) else float(p)
+
+
+def item_weights(task: Task, result: ArmResult) -> tuple[np.ndarray, np.ndarray]:
+    """The weight of each item in the task's mean, float64 [I], and the source that it was drawn from."""
+    items = result.items.filter(pl.col("task") == task.name)
+    strata = np.array(items["source"].fill_null("").to_list(), dtype=object)
+    return weights_by_source(items["weight"].to_numpy(), strata), strata
+
+
+def _number(difference: Difference | None, name: str) -> float | None:
+    value = None if difference is None else getattr(difference, name)
+    return None if value is None or np.isnan(value) else float(value)

@@ -1,0 +1,111 @@
+"""What a verdict says in sentences."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from curate.comparison.arms import Arm, ArmResult, Bench
+from curate.comparison.design import Design
+from curate.comparison.judging import Judged
+from curate.comparison.statistics import enough_seeds, what_it_would_take
+from curate.comparison.tables import lower_is_better
+from curate.wording import counted
+
+Row = Mapping[str, Any]
+IN_COMMON = 0.5  # share of rows beyond which a length-matched control is hardly another choice
+
+
+def headline(rows: Sequence[Row], seeds: int) -> str:
+    """What a newcomer should take away, in one sentence or two."""
+    tested = [row for row in rows if row["in_family"] and row["kind"] != "full"]
+    better = sorted((row for row in tested if row["answer"] == "better"), key=lambda row: row["diff_from_random"] * _sign(row))
+    if better:
+        best = better[0]
+        others = f" (so do {counted(len(better) - 1, 'other arm')})" if len(better) > 1 else ""
+        return (
+            f"{best['method']} at {best['budget']} beats random: {_metric(best)} {best['mean']:.3f}, "
+            f"{abs(best['diff_from_random']):.3f} {'lower' if _sign(best) > 0 else 'higher'} than random at equal training "
+            f"tokens (95% interval {best['ci_low']:+.3f} to {best['ci_high']:+.3f}){others}."
+            f"{_against_matched(best)}{_at_second_rate(best, rows)}"
+        )
+    groups = [
+        f"{answer}: {', '.join(_arm(row) for row in tested if row['answer'] == answer)}"
+        for answer in ("worse", "equivalent", "undecided")
+        if any(row["answer"] == answer for row in tested)
+    ]
+    undecided = any(row["answer"] == "undecided" for row in tested)
+    start = "No selection is shown to beat random" if undecided else "Use random: no selection beats it"
+    over = "one seed" if seeds == 1 else f"{seeds} seeds"
+    return f"{start} at equal training tokens over {over} ({'; '.join(groups)})." if groups else f"{start}."
+
+
+def _against_matched(best: Row) -> str:
+    if best["vs_matched_answer"] is None:
+        return ""
+    also = {"better": "It also beats", "worse": "But it is worse than", "equivalent": "But it is no better than"}
+    start = also.get(best["vs_matched_answer"], "It is not shown to beat")
+    return f" {start} random rows with replies as long ({best['vs_matched']:+.3f})."
+
+
+def _at_second_rate(best: Row, rows: Sequence[Row]) -> str:
+    again = [row for row in rows if row["kind"] == "second rate" and row["answer"] and row["task"] == best["task"]]
+    if not again:
+        return ""
+    [row] = again
+    held = {"better": "It held", "worse": "It turned round", "equivalent": "It did not hold"}
+    start, rate = held.get(row["answer"], "It was not confirmed"), row["method"].rpartition(" ")[2]
+    return f" {start} at a second learning rate, {rate} ({row['diff_from_random']:+.3f})."
+
+
+def remarks(design: Design, bench: Bench, judged: Judged, results: Mapping[Arm, ArmResult]) -> list[str]:
+    """What the numbers rest on, what they hold for, and what is missing."""
+    task, held_out = bench.tasks[0]
+    primary = [row for row in judged.rows if row["task"] == task.name]
+    family = [row for row in primary if row["in_family"]]
+    said = [
+        f"Every arm trained on about {design.recipe.tokens:,} tokens; the difference from random is paired over "
+        f"{counted(len(design.seeds), 'seed')} and {counted(held_out.size, 'evaluation item')}.",
+        f"p-values are Holm's over {counted(len(family), 'test')}: the difference from random of each selection at each budget"
+        f"{', and of the whole pool at equal tokens' if design.full else ''}, in {task.metric.replace('_', ' ')} on {task.name}.",
+    ]
+    few = enough_seeds(len(design.seeds), len(family), alpha=design.alpha)
+    if few is not None:
+        said.append(few)
+    once = sorted({row["method"] for row in family if row["selections"] == 1 and row["kind"] != "full"})
+    if once and len(design.seeds) > 1:
+        said.append(f"{', '.join(once)}: one selection for all seeds, so its answer holds for that selection.")
+    said += _in_common(results)
+    takes: dict[str, list[str]] = {}
+    for row in family:
+        if row["answer"] == "undecided":
+            difference = judged.differences[row["method"], row["budget"]]
+            takes.setdefault(what_it_would_take(difference, alpha=design.alpha, family=len(family)), []).append(_arm(row))
+    return [*said, *(f"{', '.join(arms)}: {sentence}" for sentence, arms in takes.items())]
+
+
+def _in_common(results: Mapping[Arm, ArmResult]) -> list[str]:
+    """Where a method takes nearly all rows of its lengths, random rows of these lengths are nearly its own."""
+    picks = {(arm.method, arm.budget, arm.seed): set(arm.positions) for arm in results}
+    shares: dict[str, list[float]] = {}
+    for arm in results:
+        if arm.kind == "length-matched" and arm.of is not None:
+            own = picks[arm.of, arm.budget, arm.seed]
+            shares.setdefault(f"{arm.of} at {arm.budget}", []).append(len(own & set(arm.positions)) / len(own))
+    return [
+        f"{name} shares {np.mean(found):.0%} of its rows with random rows as long: that control can hardly differ from it."
+        for name, found in shares.items()
+        if np.mean(found) > IN_COMMON
+    ]
+
+
+def _arm(row: Row) -> str:
+    return f"{row['method']} at {row['budget']}"
+
+
+def _sign(row: Row) -> int:
+    return 1 if lower_is_better(row["metric"]) else -1
+
+
+def _metric(row: Row) -> str:
+    return "held-out loss" if row["metric"] == "response_loss" else row["metric"].replace("_", " ")
