@@ -13,10 +13,11 @@ from curate.errors import InputError
 from curate.evaluation.tasks import Task
 from curate.lm.models import ModelSpec
 from curate.method import Method
-from curate.preparation import PoolLike, Prepared, as_method, as_model, as_pool, as_tasks, prepare
+from curate.preparation import HeldOut, PoolLike, Prepared, as_method, as_model, as_pool, as_tasks, hold_out, prepare
 from curate.registry import label
 from curate.requests import Embedder
 from curate.training.config import TrainConfig
+from curate.wording import counted
 
 CONTROLS = ("random", "balanced", "longest")
 DEFAULT_EPOCHS = 3.0
@@ -147,9 +148,20 @@ def set_up(
         full,
         second_rate,
     )
-    held_out = [(task, engine.add(f"eval {task.name}", task.pool, spec)[1]) for task in tasks]
-    bench = Bench(engine, spec, prepared.rows, held_out, prepared.pool.repeats)
-    return Setup(design, bench, prepared, _too_large(prepared, sizes))
+    held_out = [hold_out(engine, task, spec) for task in tasks]
+    measured = [(held.task, held.rows) for held in held_out]
+    bench = Bench(engine, spec, prepared.rows, measured, prepared.pool.repeats)
+    return Setup(design, bench, prepared, [*_too_large(prepared, sizes), *_left_out(held_out)])
+
+
+def _left_out(held_out: Sequence[HeldOut]) -> list[str]:
+    """Rows of the evaluation sets that no arm is measured on."""
+    return [
+        f"{counted(len(held.failed))} of the evaluation set {held.task.name} left out, the first: "
+        f"{next(iter(held.failed.values()))}."
+        for held in held_out
+        if held.failed
+    ]
 
 
 def _with_controls(methods: Sequence[str | Method]) -> tuple[Method, ...]:

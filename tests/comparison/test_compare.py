@@ -206,6 +206,21 @@ def test_evaluation_rows_the_model_cannot_use_are_left_out(options, make_pool):
 
     verdict = curate.compare(**{**options, "evals": {"dev": make_pool(range(300, 304), name="cut.jsonl", messages=cut)}})
     assert any("3 evaluation items" in remark for remark in verdict.remarks)
+    left_out = "1 row of the evaluation set dev left out, the first: the reply is cut off entirely at 256 tokens."
+    assert left_out in verdict.remarks
+
+
+def test_evaluation_rows_that_have_no_answer_are_left_out(options, make_pool):
+    """Before anything is trained, and from all arms alike."""
+
+    def said(i):
+        return [{"role": "user", "content": f"{i}?"}, {"role": "assistant", "content": "none" if i == 300 else f"It is {i}."}]
+
+    evals = {"sums:exact_match:gsm8k:max_new_tokens=3": make_pool(range(300, 304), name="sums.jsonl", messages=said)}
+    verdict = curate.compare(**{**options, "evals": evals})
+    assert "1 row of the evaluation set sums left out, the first: has no gsm8k answer in its reply." in verdict.remarks
+    assert any("3 evaluation items" in remark for remark in verdict.remarks)
+    assert {arm["metric"] for arm in verdict.arms} == {"exact_match"}
 
 
 def test_tokens_from_epochs_of_the_largest_budget(options):
