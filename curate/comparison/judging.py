@@ -13,6 +13,7 @@ from curate.comparison.design import Design
 from curate.comparison.statistics import Difference, answer, holm, paired_difference, weights_by_source
 from curate.comparison.tables import lower_is_better
 from curate.costs import break_even, efficiency, improvement, mapped_improvement, share
+from curate.evaluation.metrics import find_metric
 from curate.evaluation.tasks import Task
 from curate.lm.models import forward_flops
 
@@ -91,9 +92,11 @@ def _indicate(rows: Sequence[Row], pool: int) -> None:
         row["sdf"] = share(row["rows"], pool)
         if ceiling:
             tasks = [other for other in rows if (other["method"], other["budget"]) == (row["method"], row["budget"])]
-            lower = [lower_is_better(other["metric"]) for other in tasks]
-            full = [ceiling[other["task"]] for other in tasks]
-            row["pir"] = improvement([other["mean"] for other in tasks], full, lower_is_better=lower)
+            how = [find_metric(other["metric"]) for other in tasks]
+            lower = [metric.lower_is_better for metric in how]
+            found = [metric.figure(other["mean"]) for metric, other in zip(how, tasks, strict=True)]
+            full = [metric.figure(ceiling[other["task"]]) for metric, other in zip(how, tasks, strict=True)]
+            row["pir"] = improvement(found, full, lower_is_better=lower)
             if not any(lower):
                 row["efficiency"] = efficiency(row["sdf"], mapped_improvement(row["pir"], same_benchmark=False))
 
