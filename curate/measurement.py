@@ -48,6 +48,9 @@ class Evaluation:
     unusable: Mapping[str, Sequence[Unusable]]
     manifest: dict[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        return f"Evaluation of {self.items['task'].n_unique()} tasks; .frame, .items, .unusable\n{self.frame}"
+
     def to_json(self) -> dict[str, Any]:
         left_out = {task: [asdict(row) for row in rows] for task, rows in self.unusable.items()}
         return {"results": self.frame.to_dicts(), "left_out": left_out}

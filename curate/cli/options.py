@@ -82,9 +82,7 @@ class PoolOptions:
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
     panel: ClassVar = "Models"
-    model: Annotated[str | None, Option("--model", help="model to train: a folder or hub name [dim](default: embedded)[/]")] = (
-        None
-    )
+    model: Annotated[str | None, Option("--model", help="the model: a folder or hub name [dim](default: embedded)[/]")] = None
     scorer_model: Annotated[str | None, Option("--scorer-model", help="model that scores, when it is another one")] = None
     embedder: Annotated[
         str, Option("--embedder", help="hidden, hidden:last, hidden:weighted, tfidf, tfidf:64, or a sentence-transformers model")

@@ -125,6 +125,7 @@ class _Table:
     ) -> None:
         self.design, self.bench, self.groups, self.task = design, bench, groups, task
         self.weights, self.strata = item_weights(task, next(iter(groups.values())).results[0])
+        self.flat = flat(task, [result for group in groups.values() for result in group.results]) is not None
         self.differences: dict[tuple[str, str], Difference] = {}
         self.rows: dict[tuple[str, str], Row] = {}
         for key, group in groups.items():
@@ -167,7 +168,7 @@ class _Table:
             "task": self.task.name,
             "metric": self.task.metric,
             "rows": len(group.arms[0].positions),
-            "mean": float((group.values(self.task.name) @ self.weights).mean()),
+            "mean": self._value(group),
             "diff_from_random": _number(difference, "mean"),
             "ci_low": _number(difference, "ci_low"),
             "ci_high": _number(difference, "ci_high"),
@@ -184,6 +185,7 @@ class _Table:
             "loss_tokens": round(group.mean("loss_tokens") or 0),
             "epochs": group.mean("epochs"),
             "steps": group.mean("steps"),
+            "learning_rate": group.mean("learning_rate"),
             "select_seconds": chosen.seconds,
             "select_flops": chosen.flops,
             "train_seconds": group.mean("seconds"),
@@ -196,12 +198,22 @@ class _Table:
         }
 
     def _pays_after(self, group: Group, chosen: Cost) -> int | None:
-        """How many trainings on a selection make up for choosing it; None where no number does, or nothing was chosen."""
-        ceiling = next((g.mean("flops") for g in self.groups.values() if g.kind == "ceiling"), None)
-        trained = group.mean("flops")
-        if group.kind not in ("control", "method") or ceiling is None or trained is None:
+        """How many trainings on a selection make up for choosing it, against training on everything for one epoch each time.
+
+        None where no number does, where nothing was chosen, and where it is worse than everything: that saves nothing.
+        """
+        ceiling = next((g for g in self.groups.values() if g.kind == "ceiling"), None)
+        if group.kind not in ("control", "method") or ceiling is None:
             return None
-        return break_even(selection=chosen.flops, on_selection=trained, without=ceiling)
+        trained, everything = group.mean("flops"), ceiling.mean("flops")
+        worse = self._value(group) - self._value(ceiling)
+        if (worse if lower_is_better(self.task.metric) else -worse) > 0 or trained is None or everything is None:
+            return None
+        return break_even(selection=chosen.flops, on_selection=trained, without=everything)
+
+    def _value(self, group: Group) -> float:
+        """The task's mean over seeds."""
+        return float((group.values(self.task.name) @ self.weights).mean())
 
     def decide(self) -> None:
         """The answers: Holm over all arms against random, over the leaders against their length-matched random, and the
@@ -240,7 +252,8 @@ class _Table:
                 lower_is_better=lower_is_better(self.task.metric),
                 alpha=self.design.alpha,
             )
-            yield key, word, None if np.isnan(p) else float(p)
+            # Where no item tells any two arms apart, being equal says nothing.
+            yield key, "undecided" if self.flat else word, None if np.isnan(p) else float(p)
 
 
 def item_weights(task: Task, result: ArmResult) -> tuple[np.ndarray, np.ndarray]:
@@ -248,6 +261,12 @@ def item_weights(task: Task, result: ArmResult) -> tuple[np.ndarray, np.ndarray]
     items = result.items.filter(pl.col("task") == task.name)
     strata = np.array(items["source"].fill_null("").to_list(), dtype=object)
     return weights_by_source(items["weight"].to_numpy(), strata), strata
+
+
+def flat(task: Task, results: Sequence[ArmResult]) -> float | None:
+    """The value that every arm has on every item of a task; None where they differ."""
+    values = np.unique(np.concatenate([result.values(task.name) for result in results]))
+    return float(values[0]) if len(values) == 1 else None
 
 
 def _number(difference: Difference | None, name: str) -> float | None:

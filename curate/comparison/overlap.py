@@ -19,7 +19,7 @@ def refuse_overlap(pool: Pool, tasks: Sequence[Task], target: Pool | None) -> No
             continue
         same = len(held_out & set(target.row_ids))
         if same:
-            raise InputError(f"{same} rows of the target are in the evaluation set {task.name}")
+            raise InputError(f"{same} rows of the target are in the evaluation set {task.name}; hold them out of one of the two")
         found = decontaminate(target, {task.name: task.pool}).found
         if found:
             first = target.rows.select(["file", "line"]).slice(found[0].position, 1).to_pylist()[0]

@@ -7,7 +7,7 @@ import numpy as np
 
 from curate.comparison.arms import Arm, ArmResult, Bench
 from curate.comparison.design import Design
-from curate.comparison.judging import Judged
+from curate.comparison.judging import Judged, flat
 from curate.comparison.statistics import enough_seeds, what_it_would_take
 from curate.comparison.tables import lower_is_better
 from curate.wording import counted
@@ -67,8 +67,14 @@ def remarks(design: Design, bench: Bench, judged: Judged, results: Mapping[Arm, 
         f"Every arm trained on about {design.recipe.tokens:,} tokens; the difference from random is paired over "
         f"{counted(len(design.seeds), 'seed')} and {counted(held_out.size, 'evaluation item')}.",
         f"p-values are Holm's over {counted(len(family), 'test')}: the difference from random of each selection at each budget"
-        f"{', and of the whole pool at equal tokens' if design.full else ''}, in {task.metric.replace('_', ' ')} on {task.name}.",
+        f"{', and of the whole pool at equal tokens from random at the largest budget' if design.full else ''}, in "
+        f"{task.metric.replace('_', ' ')} on {task.name}. Intervals are of each difference by itself, so one may exclude 0 where "
+        "the answer is undecided.",
     ]
+    for each, _ in bench.tasks:
+        value = flat(each, list(results.values()))
+        if value is not None:
+            said.append(f"Every arm has the value {value:g} on every item of {each.name}: this set cannot tell arms apart.")
     few = enough_seeds(len(design.seeds), len(family), alpha=design.alpha)
     if few is not None:
         said.append(few)

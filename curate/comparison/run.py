@@ -118,11 +118,17 @@ def _run_all(bench: Bench, arms: Sequence[Arm]) -> dict[Arm, ArmResult]:
 
 
 def _selections(bench: Bench, results: Mapping[Arm, ArmResult]) -> pl.DataFrame:
-    """The picks of every arm that chose: method, budget, seed, row_id."""
+    """The picks of every arm that chose: method, kind, budget, seed, row_id."""
     row_ids = np.array(bench.engine.encodings(bench.model, bench.rows).row_ids, dtype=object)
     parts: list[Any] = [
         pl.DataFrame(
-            {"method": arm.method, "budget": arm.budget, "seed": arm.seed, "row_id": row_ids[list(arm.positions)].tolist()}
+            {
+                "method": arm.method,
+                "kind": arm.kind,
+                "budget": arm.budget,
+                "seed": arm.seed,
+                "row_id": row_ids[list(arm.positions)].tolist(),
+            }
         )
         for arm in results
         if arm.kind in ("random", "control", "method", "length-matched")

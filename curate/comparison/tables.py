@@ -90,8 +90,8 @@ def markdown_table(arms: Sequence[Mapping[str, Any]]) -> list[str]:
 def markdown_costs(arms: Sequence[Mapping[str, Any]]) -> list[str]:
     """What the arms took, a mean over seeds, as lines of Markdown."""
     title = (
-        "What it took, per seed. A selection pays after so many trainings on it, against training on the whole pool for one "
-        "epoch each time; against random picks, which cost nothing, it can pay in quality alone. SDF: share of the pool's rows; "
+        "What it took, per seed. A selection that is no worse than one epoch of the whole pool pays after so many trainings on "
+        "it; against random picks, which cost nothing, it can pay in quality alone. SDF: share of the pool's rows; "
         "PIR: the result as a multiple of that one epoch's, above 1 is better, the mean over evaluation sets (arXiv 2406.14115)."
     )
     _, members = tables(arms)[0]

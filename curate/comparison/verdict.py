@@ -20,6 +20,7 @@ SCHEMA = {
     "p_holm": pl.Float64, "answer": pl.String, "in_family": pl.Boolean, "vs_matched": pl.Float64,
     "vs_matched_low": pl.Float64, "vs_matched_high": pl.Float64, "vs_matched_answer": pl.String, "seeds": pl.Int64,
     "selections": pl.Int64, "train_tokens": pl.Int64, "loss_tokens": pl.Int64, "epochs": pl.Float64, "steps": pl.Float64,
+    "learning_rate": pl.Float64,
     "select_seconds": pl.Float64, "select_flops": pl.Float64, "train_seconds": pl.Float64, "train_flops": pl.Float64,
     "evaluate_seconds": pl.Float64, "evaluate_flops": pl.Float64, "pays_after": pl.Int64, "sdf": pl.Float64, "pir": pl.Float64,
     "efficiency": pl.Float64,
@@ -36,7 +37,7 @@ class Verdict:
               sdf, pir and efficiency as the survey arXiv 2406.14115 has them, against one epoch of the whole pool
     headline  one sentence for a person in a hurry
     remarks   sentences on what the numbers rest on and what is missing
-    selections  the picks of every arm: method, budget, seed, row_id
+    selections  the picks of every arm: method, kind, budget, seed, row_id
     pool, unusable  the rows compared on, and those that the models cannot use
     manifest  versions, models, pool, stages, and the artifacts of the store that it was made from
     """
@@ -49,6 +50,12 @@ class Verdict:
     manifest: dict[str, Any] = field(default_factory=dict)
     pool: Pool | None = None
     unusable: tuple[Unusable, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Verdict({self.headline!r}, {len(self.arms)} arms; .frame, .remarks, .to_markdown())"
+
+    def _repr_markdown_(self) -> str:
+        return self.to_markdown()
 
     @property
     def frame(self) -> pl.DataFrame:

@@ -36,9 +36,10 @@ def show_verdict(verdict: Verdict) -> RenderableType:
         found.append(show_table(title, VERDICT_COLUMNS, rows, right=NUMBERS))
     _, arms = tables(verdict.arms)[0]
     took = [{**table_row(arm), **cost_row(arm)} for arm in arms]
-    title = "\nWhat it took, per seed (pays after so many trainings instead of epochs on all)"
-    cells = [[row[name] for name in COST_COLUMNS] for row in took]
-    headers = [name.replace(" ", "\n") for name in COST_COLUMNS]
+    title = "\nWhat it took, per seed"
+    columns = [name for name in COST_COLUMNS if name != "pays after" or any(row[name] for row in took)]
+    headers = [name.replace(" ", "\n") for name in columns]
+    cells = [[row[name] for name in columns] for row in took]
     found.append(show_table(title, headers, cells, right=headers[2:]))
     return Group(*found, Text(""), *(Text(f"· {remark}", style="dim") for remark in verdict.remarks))
 
@@ -63,8 +64,8 @@ def show_evaluation(found: Evaluation) -> RenderableType:
 
 def _evaluated(line: Mapping[str, Any], whole: str) -> list[str]:
     source = whole if line["source"] is None else line["source"] or "(no source)"
-    between = "" if line["ci_low"] is None else f"{line['ci_low']:.4g} to {line['ci_high']:.4g}"
-    return [source, f"{line['value']:.4g}", between, f"{line['items']:,}"]
+    between = "" if line["ci_low"] is None else f"{line['ci_low']:.3f} to {line['ci_high']:.3f}"
+    return [source, f"{line['value']:.3f}", between, f"{line['items']:,}"]
 
 
 def show_selection(summary: Mapping[str, Any], out: str | None, notes: Sequence[str] = ()) -> RenderableType:

@@ -30,8 +30,9 @@ def judge_picks(verdict: Verdict, pool: Pool, column: str, groups: str | None = 
     labels = pool.column(names).to_pylist() if names else pool.sources
     where = {row_id: i for i, row_id in enumerate(pool.row_ids)}
     picks: dict[str, list[np.ndarray]] = {}
-    several = verdict.selections["budget"].n_unique() > 1
-    for (method, budget, _), part in verdict.selections.group_by("method", "budget", "seed", maintain_order=True):
+    chosen = verdict.selections.filter(pl.col("kind") != "length-matched")
+    several = chosen["budget"].n_unique() > 1
+    for (method, budget, _), part in chosen.group_by("method", "budget", "seed", maintain_order=True):
         picks.setdefault(f"{method} {budget}" if several else str(method), []).append(
             np.array([where[row_id] for row_id in part["row_id"]], dtype=np.int64)
         )
@@ -48,7 +49,7 @@ def show_picks_truth(verdict: Verdict, pool: Pool, column: str) -> Table:
     """Enrichment of each defect among the picks, and the rare groups reached."""
     table = judge_picks(verdict, pool, column)
     title = "Planted defects among the picks, as a multiple of their share in the pool (1 is random, below 1 they were avoided)"
-    rare = {line["method"]: f"{line['rare_covered']:.1f} of {line['rare_groups']}" for line in table.to_dicts()}
+    rare = {line["method"]: f"{line['rare_covered']:.1f}/{line['rare_groups']}" for line in table.to_dicts()}
     return _show(table, "enrichment", f"\n{title}", lambda line: (line["high"] < 1, line["low"] > 1), rare)
 
 

@@ -137,7 +137,7 @@ def _look_for_eva(adapted: PeftModel, adapters: LoraConfig, batches: Sequence[Ba
 
     def forward(model: Any, batch: Batch) -> None:
         if next(reads) > EVA_PASSES * (len(enough) + 1):
-            raise InputError("lora_variant: eva's directions do not settle on these rows; lower lora_r or raise batch_tokens")
+            raise InputError("lora_variant: eva's directions do not settle on these rows; try --lora-r 4 or more --batch-tokens")
         _read(model, batch["input_ids"], batch["attention_mask"])
 
     enough = [{name: batch[name] for name in ("input_ids", "attention_mask", "labels")} for batch in enough]

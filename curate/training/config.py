@@ -74,6 +74,12 @@ class TrainConfig(BaseModel):
 
     @model_validator(mode="after")
     def _possible(self) -> "TrainConfig":
+        unused = {"anchor": self.loss == "asft", "masked_thought_warmup": self.masked_thought > 0}
+        unused |= dict.fromkeys(("lora_r", "lora_alpha", "lora_dropout", "lora_variant"), self.adapter == "lora")
+        for name, used in unused.items():
+            if not used and getattr(self, name) != type(self).model_fields[name].default:
+                of = {"anchor": "loss asft", "masked_thought_warmup": "masked_thought above 0"}.get(name, "adapter lora")
+                raise ValueError(f"{name}: it has a meaning for {of} only")
         if self.quantization != "none" and self.adapter == "none":
             raise ValueError("quantization: 4bit weights cannot be trained; it needs adapter lora")
         if self.quantization != "none" and self.changes_base:

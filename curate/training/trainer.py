@@ -29,7 +29,14 @@ from curate.lm.encodings import Encodings
 from curate.training.adapters import CALIBRATION_BATCHES, add_adapters
 from curate.training.batches import micro_batches, plan_batches
 from curate.training.checkpoints import merged, read_state, write_model, write_state
-from curate.training.config import TRAIN_VERSION, TrainConfig, learning_rate_factor, steps_to_save, training_flops
+from curate.training.config import (
+    TRAIN_VERSION,
+    TrainConfig,
+    expected_tokens,
+    learning_rate_factor,
+    steps_to_save,
+    training_flops,
+)
 from curate.training.folders import STATE_VERSION, prepare_output
 from curate.training.losses import IGNORED, head_sees, token_losses, without_adapters
 from curate.training.masking import mask_token, masked_share, masked_thought
@@ -40,6 +47,7 @@ if TYPE_CHECKING:
 
 # Where the number of micro-batches is ours to choose: padding that is put up with, as a share of the real tokens.
 # A CPU's time goes by the token, while a GPU would rather have fewer and larger micro-batches.
+TELLING_BATCHES = 1000
 PADDING_LIMIT = {"cpu": 0.1, "gpu": 0.5}
 
 
@@ -71,8 +79,9 @@ class TrainResult:
     checkpoints: list[Path] = field(default_factory=list)
 
     def account(self) -> dict[str, float]:
-        """The numbers that are kept: tokens, loss_tokens, epochs, steps, seconds, flops."""
-        return {name: getattr(self, name) for name in ("tokens", "loss_tokens", "epochs", "steps", "seconds", "flops")}
+        """The numbers that are kept: tokens, loss_tokens, epochs, steps, seconds, flops, learning_rate."""
+        names = ("tokens", "loss_tokens", "epochs", "steps", "seconds", "flops", "learning_rate")
+        return {name: getattr(self, name) for name in names}
 
     def merged(self) -> Any:
         """The model with its adapters merged into its weights; from then on `model` is the merged one."""
@@ -163,7 +172,13 @@ def train(
 
 
 def accumulation(lengths: np.ndarray, config: TrainConfig, device: str, processes: int = 1) -> int:
-    """Into how many micro-batches per process the batches of a run on rows of these lengths, int64 [n], are cut."""
+    """Into how many micro-batches per process the batches of a run on rows of these lengths, int64 [n], are cut.
+
+    Of a long run the first batches tell.
+    """
+    most = TELLING_BATCHES * config.batch_tokens
+    if expected_tokens(config, lengths) > most:
+        config = config.model_copy(update={"epochs": None, "steps": None, "tokens": most})
     batches = plan_batches(lengths, config, np.random.default_rng(config.seed))
     return len(_cut(lengths, batches, config, device, processes)[0]) // processes
 

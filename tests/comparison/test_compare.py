@@ -358,7 +358,8 @@ def test_the_survey_s_indicators():
 
 def test_when_a_selection_pays():
     """Training on everything takes 100 times the FLOPs of training on a selection in this one."""
-    _, arms, results = concluded({"random": 2.0, "m": 1.9, "full, 1 epoch": 1.0})
+    assert concluded({"random": 2.0, "m": 1.9, "full, 1 epoch": 1.0})[1]["m"]["pays_after"] is None  # it is worse
+    _, arms, results = concluded({"random": 2.0, "m": 1.9, "full, 1 epoch": 2.5})
     assert arms["m"]["pays_after"] is None  # it is as expensive as everything
     for arm, result in results.items():
         if arm.kind == "ceiling":
@@ -380,6 +381,15 @@ def test_equivalent_is_within_the_margin_of_random_s_loss():
     means = {"random": 2.0, "same": 2.0005}
     assert concluded(means, spread=0.001)[1]["same"]["answer"] == "equivalent"  # the margin is 0.02
     assert concluded(means, spread=0.001, margin=0.0)[1]["same"]["answer"] == "undecided"
+
+
+def test_a_set_that_no_arm_gets_right_tells_nothing():
+    """Every answer is wrong, the untrained model's too: that two arms are equal on such items is no finding."""
+    verdict, arms, _ = concluded({"random": 0.0, "m": 0.0, "untrained": 0.0}, metric="exact_match", spread=0.0)
+    assert arms["m"]["answer"] == "undecided" and "Use random" not in verdict.headline
+    assert "Every arm has the value 0 on every item of eval: this set cannot tell arms apart." in verdict.remarks
+    _, arms, _ = concluded({"random": 0.0, "m": 0.0, "untrained": 1.0}, metric="exact_match", spread=0.0)
+    assert arms["m"]["answer"] == "equivalent"  # here the items do tell arms apart
 
 
 def test_undecided_says_what_it_would_take():

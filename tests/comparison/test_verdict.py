@@ -19,7 +19,7 @@ def arm(method="m", answer=None, difference=None, **more):
         "diff_from_random": difference, "ci_low": None if difference is None else difference - 0.02,
         "ci_high": None if difference is None else difference + 0.02, "p_value": None if difference is None else 0.01,
         "p_holm": None if difference is None else 0.03, "answer": answer, "seeds": 5, "train_tokens": 1000, "loss_tokens": 400,
-        "epochs": 2.5, "steps": 12.0, "select_seconds": 3.0, "select_flops": 2e12, "train_seconds": 200.0, "train_flops": 4e12,
+        "epochs": 2.5, "steps": 12.0, "learning_rate": 2e-3, "select_seconds": 3.0, "select_flops": 2e12, "train_seconds": 200.0, "train_flops": 4e12,
         "evaluate_seconds": 5.0, "evaluate_flops": 1e11, "pays_after": None, "sdf": 0.1, "pir": 0.9, "efficiency": None,
         "vs_matched": None, "vs_matched_low": None,
         "vs_matched_high": None, "vs_matched_answer": None, "in_family": answer is not None, "selections": 5,

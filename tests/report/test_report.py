@@ -149,7 +149,7 @@ def test_enrichment_of_defects_among_picks(make_pool):
     planted = pool.column("planted").to_pylist()
     wrong = [row_id for row_id, defect in zip(pool.row_ids, planted, strict=True) if defect]
     clean = [row_id for row_id, defect in zip(pool.row_ids, planted, strict=True) if not defect]
-    columns = {"method": ["a"] * 4 + ["b"] * 4, "budget": "20%", "seed": 0}
+    columns = {"method": ["a"] * 4 + ["b"] * 4, "kind": "method", "budget": "20%", "seed": 0}
     picks = pl.DataFrame({**columns, "row_id": [*wrong[:3], clean[0], *clean[1:5]]})
     found = Verdict([], "", [], {}, picks)
     table = {line["method"]: line["enrichment"] for line in judge_picks(found, pool, "planted").to_dicts()}

@@ -103,3 +103,12 @@ def test_as_few_micro_batches_as_keep_padding_low():
     assert len(micro_batches(lengths, batch, None, 1, padding_limit=10.0)[0]) == 1
     assert len(micro_batches(lengths, batch, None, 1, padding_limit=0.0)[0]) == 2
     assert len(micro_batches(lengths, batch, 3, 2, padding_limit=0.0)[0]) == 6
+
+
+def test_into_how_many_parts_batches_are_cut_is_told_by_the_first():
+    """A plan must not draw the batches of a run of a million steps to tell how it would cut them."""
+    from curate.training.trainer import accumulation
+
+    lengths = np.random.default_rng(0).integers(5, 200, 500)
+    short, long = (TrainConfig(batch_tokens=512, tokens=tokens) for tokens in (300_000, 10**12))
+    assert accumulation(lengths, long, "cpu") == accumulation(lengths, short, "cpu") > 1

@@ -121,3 +121,17 @@ def test_settings_need_no_torch():
     code = f"import sys, {modules}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("settings", "of"),
+    [
+        ({"anchor": 0.1}, "anchor: it has a meaning for loss asft only"),
+        ({"adapter": "none", "lora_variant": "dora"}, "lora_variant: it has a meaning for adapter lora only"),
+        ({"adapter": "none", "lora_r": 8}, "lora_r: it has a meaning for adapter lora only"),
+        ({"masked_thought_warmup": 0.5}, "masked_thought_warmup: it has a meaning for masked_thought above 0 only"),
+    ],
+)
+def test_a_setting_that_would_do_nothing_is_refused(settings, of):
+    with pytest.raises(ValueError, match=of):
+        TrainConfig(**settings)
