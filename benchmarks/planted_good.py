@@ -3,7 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/planted_good.py POOL EVAL [--share 0.5] [--budget 10%] [--tokens 40000] [--seeds 5]
 
 The selection reads the labels, which no method can: it is the known answer, not a method. --share leaves out sound rows until
-so large a share of the pool is spoiled, which makes the known difference larger. Prints the verdict as Markdown.
+so large a share of the pool is spoiled, which makes the known difference larger; --alone leaves out the other controls. Prints
+the verdict as Markdown.
 """
 
 import argparse
@@ -12,6 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 import curate
+from curate.comparison import design
 from curate.method import Cost, Method
 from curate.preparation import generator
 from curate.selectors.top_k import top_k
@@ -45,10 +47,13 @@ def main() -> None:
     parser.add_argument("evaluation")
     for name, value in (("truth", "planted"), ("budget", "10%"), ("model", None), ("store", None)):
         parser.add_argument(f"--{name}", default=value)
+    parser.add_argument("--alone", action="store_true")
     parser.add_argument("--share", type=float, default=None)
     for name, value in (("tokens", 40_000), ("seeds", 5), ("batch-tokens", 512)):
         parser.add_argument(f"--{name}", type=int, default=value)
     asked = parser.parse_args()
+    if asked.alone:
+        design.CONTROLS = ("random",)
     pool = curate.read_pool(asked.pool)
     spoiled = np.array([defect is not None for defect in defects(pool, asked.truth)])
     if asked.share is not None:

@@ -37,11 +37,11 @@ class Observed:
     """
 
     frame: pl.DataFrame
-    pool: Pool
-    stages: list[Stage]
+    pool: Pool = field(repr=False)
+    stages: list[Stage] = field(repr=False)
     counts: dict[str, int]  # rows_in and what it is the sum of: rows_pool, rows_rejected, rows_duplicate, ...
-    manifest: dict[str, Any] = field(default_factory=dict)
-    unusable: tuple[Unusable, ...] = ()
+    manifest: dict[str, Any] = field(default_factory=dict, repr=False)
+    unusable: tuple[Unusable, ...] = field(default=(), repr=False)
 
     def write(self, out: str | Path, *, overwrite: bool = False) -> None:
         """observed.parquet, the rejected and duplicate rows and the manifest, in a folder that is made."""

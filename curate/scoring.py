@@ -1,7 +1,7 @@
 """Scoring a pool by one or several methods."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +31,13 @@ class Scores:
     null, `<method>_null` with the reason."""
 
     frame: pl.DataFrame
-    pool: Pool
+    pool: Pool = field(repr=False)
     methods: list[str]
-    preferences: dict[str, np.ndarray]  # by method: the score as its choice reads it, higher is kept first
-    stages: list[Stage]
+    preferences: dict[str, np.ndarray] = field(repr=False)  # by method: the score as its choice reads it, higher is kept first
+    stages: list[Stage] = field(repr=False)
     counts: dict[str, int]  # rows_in and what it is the sum of: rows_pool, rows_rejected, rows_duplicate, ...
-    manifest: dict[str, Any]
-    unusable: tuple[Unusable, ...] = ()
+    manifest: dict[str, Any] = field(repr=False)
+    unusable: tuple[Unusable, ...] = field(default=(), repr=False)
 
     def write(self, out: str | Path, *, overwrite: bool = False) -> None:
         """scores.parquet, the rejected and duplicate rows and the manifest, in a folder that is made."""

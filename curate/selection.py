@@ -3,7 +3,7 @@
 import shlex
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +50,12 @@ class Selection:
     """
 
     frame: pl.DataFrame
-    scores: pl.DataFrame
-    pool: Pool
-    positions: np.ndarray
+    scores: pl.DataFrame = field(repr=False)
+    pool: Pool = field(repr=False)
+    positions: np.ndarray = field(repr=False)
     summary: dict[str, Any]
-    manifest: dict[str, Any]
-    unusable: tuple[Unusable, ...] = ()
+    manifest: dict[str, Any] = field(repr=False)
+    unusable: tuple[Unusable, ...] = field(default=(), repr=False)
 
     def __len__(self) -> int:
         return len(self.frame)

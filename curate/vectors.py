@@ -31,12 +31,12 @@ class Embedded:
     """
 
     frame: pl.DataFrame
-    pool: Pool
-    stages: list[Stage]
-    notes: list[str]
+    pool: Pool = field(repr=False)
+    stages: list[Stage] = field(repr=False)
+    notes: list[str] = field(repr=False)
     counts: dict[str, int]  # rows_in and what it is the sum of: rows_pool, rows_rejected, rows_duplicate, ...
-    manifest: dict[str, Any] = field(default_factory=dict)
-    unusable: tuple[Unusable, ...] = ()
+    manifest: dict[str, Any] = field(default_factory=dict, repr=False)
+    unusable: tuple[Unusable, ...] = field(default=(), repr=False)
 
     def summary(self) -> dict[str, Any]:
         """embedder, rows, null (rows without a vector), dimensions, and the account of the pool."""

@@ -172,3 +172,9 @@ def test_what_is_written_is_the_verdict(tmp_path):
     assert pl.read_parquet(tmp_path / "out" / "selections.parquet").equals(picks)
     page = (tmp_path / "out" / "verdict.md").read_text()
     assert page.startswith("**A headline.**\n") and "\n- A remark.\n" in page and "| a " in page
+
+
+def test_a_verdict_prints_short_and_a_notebook_shows_the_page():
+    verdict = Verdict([CONTROL], "A headline.", [], {"seeds": [0]}, pl.DataFrame(), manifest={"stages": ["x"] * 1000})
+    assert repr(verdict).startswith("Verdict('A headline.', 1 arms") and len(repr(verdict)) < 100
+    assert verdict._repr_markdown_() == verdict.to_markdown()
