@@ -160,7 +160,7 @@ class _Table:
         method, budget = group.key
         difference = self.differences.get(group.key)
         chosen = costs.get(method, Cost())
-        evaluated = group.mean("evaluate_tokens")
+        evaluated = _whole(group.mean("evaluate_tokens"))
         return {
             "method": method,
             "budget": budget,
@@ -181,8 +181,8 @@ class _Table:
             "vs_matched_answer": None,
             "seeds": len(group.arms),
             "selections": len({arm.positions for arm in group.arms}),
-            "train_tokens": round(group.mean("tokens") or 0),
-            "loss_tokens": round(group.mean("loss_tokens") or 0),
+            "train_tokens": _whole(group.mean("tokens")),
+            "loss_tokens": _whole(group.mean("loss_tokens")),
             "epochs": group.mean("epochs"),
             "steps": group.mean("steps"),
             "learning_rate": group.mean("learning_rate"),
@@ -191,7 +191,7 @@ class _Table:
             "train_seconds": group.mean("seconds"),
             "train_flops": group.mean("flops"),
             "evaluate_seconds": group.mean("evaluate_seconds"),
-            "evaluate_flops": None if evaluated is None else forward_flops(self.bench.model, round(evaluated)),
+            "evaluate_flops": None if evaluated is None else forward_flops(self.bench.model, evaluated),
             "pays_after": self._pays_after(group, chosen),
             "in_family": False,
             "note": "an unmatched ceiling, outside the tests" if group.kind == "ceiling" else None,
@@ -272,3 +272,7 @@ def flat(task: Task, results: Sequence[ArmResult]) -> float | None:
 def _number(difference: Difference | None, name: str) -> float | None:
     value = None if difference is None else getattr(difference, name)
     return None if value is None or np.isnan(value) else float(value)
+
+
+def _whole(number: float | None) -> int | None:
+    return None if number is None else round(number)

@@ -8,7 +8,7 @@ import numpy as np
 from curate.comparison.arms import Arm, ArmResult, Bench
 from curate.comparison.design import Design
 from curate.comparison.judging import Judged, flat
-from curate.comparison.statistics import enough_seeds, what_it_would_take
+from curate.comparison.power import enough_seeds, what_it_would_take
 from curate.comparison.tables import lower_is_better
 from curate.wording import counted
 

@@ -10,8 +10,9 @@ import pytest
 from scipy import special, stats
 
 from curate.comparison import simulation
+from curate.comparison.power import what_it_would_take
 from curate.comparison.simulation import Cell, disguised, draw, rates, run
-from curate.comparison.statistics import Difference, half_width, paired_difference, what_it_would_take
+from curate.comparison.statistics import Difference, half_width, paired_difference
 
 RUNS = 2000  # three standard errors at 5%: 1.5%
 

@@ -7,15 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special, stats
 
+from curate.comparison.power import enough_seeds, what_it_would_take
 from curate.comparison.statistics import (
     _quadratic_freedom,
     answer,
-    enough_seeds,
     half_width,
     holm,
     paired_difference,
     weights_by_source,
-    what_it_would_take,
 )
 
 
