@@ -64,5 +64,5 @@ def _show(table: pl.DataFrame, value: str, title: str, sure: Any, last: Mapping[
             text = "" if line[value] is None or np.isnan(line[value]) else f"{line[value]:.2f}"
             cells.append(Text(text, style="green" if good else "red" if bad else "dim"))
         rows.append([*cells, *([last[method]] if last else [])])
-    columns = ["method", *(name.replace("-", "-\n") for name in found), *(["rare groups\nreached"] if last else [])]
+    columns = ["method", *(name.replace("-", "-\n") for name in found), *(["rare\ngroups\nreached"] if last else [])]
     return show_table(title, columns, rows, right=columns[1:])
