@@ -61,19 +61,24 @@ class Method(BaseModel):
         """What the method needs next, given what it has seen. Called in rounds until nothing new is asked for."""
         return []
 
-    def signal(self, data: Data, seen: Mapping[Request, Any], rng: np.random.Generator) -> RowScore:
-        """The method's score for each row of the pool, rows sorted by row id. Pure."""
+    def signal(self, data: Data, seen: Mapping[Request, Any], rng: np.random.Generator) -> Any:
+        """What the method has for each row of the pool, rows sorted by row id: a RowScore or another `Signal`. Pure."""
         raise NotImplementedError
 
-    def preference(self, signal: RowScore) -> np.ndarray:
-        """float64 [n]: the score as the method's choice reads it, higher is kept first; NaN where null."""
-        return signal.values if self.larger_is_better else -signal.values
+    def score(self, signal: Any) -> RowScore:
+        """The signal as a number per row. A method that chooses sets may have none for a row by itself: null, and why."""
+        return signal if isinstance(signal, RowScore) else RowScore.none(signal, f"{self.name} chooses sets of rows")
 
-    def choose(self, signal: RowScore, table: "pl.DataFrame", limit: "Limit", rng: np.random.Generator) -> "Picks":
+    def preference(self, signal: Any) -> np.ndarray:
+        """float64 [n]: the score as the method's choice reads it, higher is kept first; NaN where null."""
+        values = self.score(signal).values
+        return values if self.larger_is_better else -values
+
+    def choose(self, signal: Any, table: "pl.DataFrame", limit: "Limit", rng: np.random.Generator) -> "Picks":
         """Picks within the limit; by default the best scores, ties to the smaller row id. Pure.
 
         `table` has row_id, source, tokens, response_tokens, in the order of the signal, and nothing else.
         """
         from curate.selectors.top_k import top_k
 
-        return top_k(signal.values, limit, largest=self.larger_is_better)
+        return top_k(self.score(signal).values, limit, largest=self.larger_is_better)

@@ -23,7 +23,7 @@ from curate.registry import label, make_method
 from curate.requests import Embedder, SentenceEncoder
 from curate.resources import default_model
 from curate.selectors.picks import Picks
-from curate.signals import RowScore
+from curate.signals import Signal
 from curate.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -201,15 +201,15 @@ def generator(seed: int, method: Method, purpose: str) -> np.random.Generator:
     return np.random.default_rng([seed, zlib.crc32(f"{label(method)}/{purpose}".encode())])
 
 
-def signal(engine: Engine, prepared: Prepared, method: Method, seen: Mapping[Any, Any]) -> RowScore:
-    """A method's score for every row of the prepared pool."""
+def signal(engine: Engine, prepared: Prepared, method: Method, seen: Mapping[Any, Any]) -> Signal:
+    """A method's signal for every row of the prepared pool."""
     found = method.signal(prepared.data, seen, generator(prepared.data.seed, method, "signal"))
     if len(found) != len(prepared.pool):
-        raise ValueError(f"{method.name} gave {len(found)} scores for {len(prepared.pool)} rows")
+        raise ValueError(f"{method.name} gave {len(found)} values for {len(prepared.pool)} rows")
     return found
 
 
-def choose(prepared: Prepared, method: Method, scores: RowScore, budget: Budget) -> Picks:
+def choose(prepared: Prepared, method: Method, found: Signal, budget: Budget) -> Picks:
     """A method's picks within a budget."""
     limit = budget.limit(prepared.table["tokens"].to_numpy())
-    return method.choose(scores, prepared.table, limit, generator(prepared.data.seed, method, "choose"))
+    return method.choose(found, prepared.table, limit, generator(prepared.data.seed, method, "choose"))

@@ -83,10 +83,10 @@ def score(
     preferences = {}
     for method in chosen:
         found = signal(engine, prepared, method, seen)
-        preferences[label(method)] = method.preference(found)
-        columns.append(pl.Series(label(method), found.values, dtype=pl.Float64).fill_nan(None))
-        if found.is_null.any():
-            columns.append(pl.Series(f"{label(method)}_null", found.reasons.tolist(), dtype=pl.String))
+        preferences[label(method)], scores = method.preference(found), method.score(found)
+        columns.append(pl.Series(label(method), scores.values, dtype=pl.Float64).fill_nan(None))
+        if scores.is_null.any():
+            columns.append(pl.Series(f"{label(method)}_null", scores.reasons.tolist(), dtype=pl.String))
     counted = counts(whole, prepared.pool)
     manifest = {
         "curate": versions(),

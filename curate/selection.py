@@ -128,8 +128,8 @@ def select(
     seen = engine.gather([chosen], prepared.data)
 
     def pick() -> tuple[RowScore, Picks]:
-        scores = signal(engine, prepared, chosen, seen)
-        return scores, choose(prepared, chosen, scores, parsed)
+        found = signal(engine, prepared, chosen, seen)
+        return chosen.score(found), choose(prepared, chosen, found, parsed)
 
     [(scores, picks)] = engine.executor.run([Job("selection", f"select {parsed} by {label(chosen)}", pick)])
     if fill == "random" and picks.shortfall:

@@ -1,12 +1,26 @@
 """Numbers and vectors of rows: what passes give and methods make of it. What could not be computed is null with a reason."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+class Signal(Protocol):
+    """What a method makes of what it saw: something for each row of the pool, or the reason why there is nothing.
+
+    `RowScore`, `RowVector` and `RowTokens` are signals, and so is whatever a method of its own makes for its own choice.
+    """
+
+    @property
+    def reasons(self) -> np.ndarray:
+        """object [n]: why a row has nothing, else None."""
+        ...
+
+    def __len__(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -27,6 +41,12 @@ class RowScore:
     def is_null(self) -> np.ndarray:
         """bool [n]."""
         return np.isnan(self.values)
+
+    @classmethod
+    def none(cls, signal: Signal, reason: str) -> "RowScore":
+        """No number for any row: for its own reason where the signal has nothing for it, else for this one."""
+        given = np.array([own or reason for own in signal.reasons], dtype=object)
+        return cls(np.full(len(given), np.nan), given)
 
     @classmethod
     def of(cls, values: np.ndarray, *parents: "RowScore") -> "RowScore":

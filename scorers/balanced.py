@@ -34,6 +34,6 @@ class Balanced(Method):
         """Uniform numbers [n], unitless."""
         return RowScore.of(rng.random(data.pool.size))
 
-    def choose(self, signal: RowScore, table: "pl.DataFrame", limit: "Limit", rng: np.random.Generator) -> "Picks":
+    def choose(self, signal: Any, table: "pl.DataFrame", limit: "Limit", rng: np.random.Generator) -> "Picks":
         """Equal quotas by the column `source`; rows without a source are a group of their own."""
         return quota(table["source"].to_list(), np.argsort(-signal.values, kind="stable"), limit, name="source")

@@ -43,7 +43,7 @@ class Perplexity(Method):
         """Mean loss [n], nats per reply token."""
         return seen[self._loss(data)]
 
-    def preference(self, signal: RowScore) -> np.ndarray:
+    def preference(self, signal: Any) -> np.ndarray:
         """How close [n] a row's rank is to the window's centre: 0 at the centre, -1 at most."""
         values = signal.values
         there = ~np.isnan(values)
@@ -51,6 +51,6 @@ class Perplexity(Method):
         near[there] = -np.abs(mean_rank(values[there]) / max(1, there.sum() - 1) - CENTRE[self.window])
         return near
 
-    def choose(self, signal: RowScore, table: "pl.DataFrame", limit: "Limit", rng: np.random.Generator) -> "Picks":
+    def choose(self, signal: Any, table: "pl.DataFrame", limit: "Limit", rng: np.random.Generator) -> "Picks":
         """The rows closest in rank to the window's centre."""
         return window(signal.values, limit, center=CENTRE[self.window])

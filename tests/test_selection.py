@@ -57,7 +57,7 @@ def test_a_method_of_ones_own(engine, small_pool, tiny):
 
 
 def test_a_faulty_method_is_no_fault_of_the_input(engine, small_pool, tiny):
-    with pytest.raises(ValueError, match="short gave 23 scores for 24 rows") as caught:
+    with pytest.raises(ValueError, match="short gave 23 values for 24 rows") as caught:
         curate.select(small_pool, Short(), budget=5, model=tiny, engine=engine())
     assert not isinstance(caught.value, InputError)
 

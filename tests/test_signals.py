@@ -70,3 +70,11 @@ def test_no_vector_at_all():
     assert as_vectors(lists, np.arange(2), np.full(2, "bad", object)).values.shape == (2, 0)
     nothing = as_vectors(pa.chunked_array([], pa.list_(pa.float32())), np.arange(0), np.full(0, None, object))
     assert nothing.values.shape == (0, 0)
+
+
+def test_a_signal_without_numbers_is_null_for_every_row():
+    from curate.signals import RowVector
+
+    vectors = RowVector(np.ones((2, 3), np.float32), np.array([None, "no reply"], dtype=object))
+    score = RowScore.none(vectors, "it chooses sets")
+    assert np.isnan(score.values).all() and score.reasons.tolist() == ["it chooses sets", "no reply"]
