@@ -41,6 +41,7 @@ class Data:
     seed: int = 0
     embedder: Embedder = None  # type: ignore[assignment]
     trained: ModelSpec | None = None  # the model that is to be trained in the end, where it is known
+    limit: "Limit | None" = None  # of the picks, for methods that are asked for each budget anew
 
     def __post_init__(self) -> None:
         if self.embedder is None:
@@ -57,6 +58,7 @@ class Method(BaseModel):
     cost: ClassVar[Cost]
     larger_is_better: ClassVar[bool] = True
     by_chance: ClassVar[bool] = False  # picks differ by seed even on the same signals
+    by_budget: ClassVar[bool] = False  # what it asks for depends on the budget, `data.limit`
 
     def readers(self) -> tuple[ModelSpec, ...]:
         """Models of the method's own that are to read the pool: rows that one of them cannot use are left out beforehand."""

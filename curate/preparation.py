@@ -179,7 +179,8 @@ def prepare(
         seed=seed,
         embedder=as_embedder(embedder, scorer, rows),
         trained=model,
-        **others,
+        target=others.get("target"),
+        existing=others.get("existing"),
     )
     encodings = engine.encodings(model, rows)
     table = pl.DataFrame(
@@ -222,6 +223,13 @@ def signal(engine: Engine, prepared: Prepared, method: Method, seen: Mapping[Any
     if len(found) != len(prepared.pool):
         raise ValueError(f"{method.name} gave {len(found)} values for {len(prepared.pool)} rows")
     return found
+
+
+def within(prepared: Prepared, method: Method, budget: Budget) -> Prepared:
+    """The same for one budget, where the method asks by it."""
+    if not method.by_budget:
+        return prepared
+    return replace(prepared, data=replace(prepared.data, limit=budget.limit(prepared.table["tokens"].to_numpy())))
 
 
 def choose(prepared: Prepared, method: Method, found: Signal, budget: Budget) -> Picks:

@@ -33,6 +33,7 @@ from curate.preparation import (
     generator,
     prepare,
     signal,
+    within,
 )
 from curate.registry import label
 from curate.requests import Embedder
@@ -134,6 +135,7 @@ def select(
         seed=seed,
         methods=[chosen],
     )
+    prepared = within(prepared, chosen, parsed)
     seen = engine.gather([chosen], prepared.data)
 
     def pick() -> tuple[RowScore, Picks, list[str]]:
