@@ -9,7 +9,7 @@ from curate.budget import Limit
 from curate.selectors.coverage import Coverage
 from curate.selectors.kernels import Kernel, as_kernel
 from curate.selectors.lazy_greedy import lazy_greedy, stochastic_greedy
-from curate.selectors.picks import Picks, shortfall
+from curate.selectors.picks import Picks, take
 
 Greedy = Literal["lazy", "stochastic"]
 
@@ -102,28 +102,14 @@ def _picks(
         kernel = kernel.only(eligible)
         bonus, alone = (None if a is None else a[eligible] for a in (bonus, alone))
     costs = limit.costs[eligible]
-    order: Any = ()
-    if limit.capacity > 0:
-        coverage = Coverage(kernel, covered=covered, cap=cap, bonus=bonus, alone=alone)
-        priced = costs if limit.unit == "tokens" else None
-        if greedy == "lazy":
-            order = lazy_greedy(coverage, priced)
-        elif rng is None:
-            raise ValueError("stochastic greedy needs a generator, rng")
-        else:
-            size = limit.capacity / (costs.mean() if len(costs) and costs.any() else 1)
-            order = stochastic_greedy(coverage, int(min(max(size, 1), n)), rng, eps=eps, costs=priced)
-    picked: list[int] = []
-    gains: list[float] = []
-    spent = 0.0
-    for j, gain in order:
-        spent += float(costs[j])
-        if spent > limit.capacity:
-            if not picked:
-                eligible[0], eligible[j] = eligible[j], eligible[0]  # the row that the shortfall is about
-            break
-        picked.append(j)
-        gains.append(gain)
-    index = eligible[np.array(picked, dtype=np.int64)]
-    reasons = [f"gain {gain:.6g}" for gain in gains]
-    return Picks(index, np.array(gains), [None] * len(index), reasons, n - len(eligible), shortfall(index, eligible, limit))
+    priced = costs if limit.unit == "tokens" else None
+    coverage = Coverage(kernel, covered=covered, cap=cap, bonus=bonus, alone=alone)
+    if greedy == "lazy":
+        steps = lazy_greedy(coverage, priced)
+    elif rng is None:
+        raise ValueError("stochastic greedy needs a generator, rng")
+    else:
+        size = limit.capacity / (costs.mean() if costs.any() else 1)
+        steps = stochastic_greedy(coverage, int(min(max(size, 1), n)), rng, eps=eps, costs=priced)
+    index, gains, said = take(steps, eligible, limit)
+    return Picks(index, gains, [None] * len(index), [f"gain {gain:.6g}" for gain in gains], n - len(eligible), said)
