@@ -172,8 +172,8 @@ def full_flops(model: ModelSpec, recipe: TrainConfig, tokens: int) -> float:
     """Of a training on so many tokens. What an adapter adds is left out."""
     size = parameter_count(model.folder())
     trainable, frozen = (size, 0) if recipe.adapter == "none" else (0, size)
-    again, anchored = recipe.gradient_checkpointing, recipe.loss == "asft"
-    return training_flops(trainable, frozen, tokens, gradient_checkpointing=again, anchored=anchored)
+    again, more = recipe.gradient_checkpointing, recipe.more_forwards
+    return training_flops(trainable, frozen, tokens, gradient_checkpointing=again, more_forwards=more)
 
 
 @dataclass(frozen=True)
