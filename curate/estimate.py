@@ -19,6 +19,7 @@ from curate.embedding.record import Encode
 from curate.embedding.tfidf import TfidfModel
 from curate.engine import Engine
 from curate.lm.batching import batches_by_length
+from curate.lm.encodings import scored_positions
 from curate.lm.models import ModelSpec, forward_flops, parameter_count, resolve_device
 from curate.plan import Pass, Plan, base_model, embed_name, fit_name, lineage, pass_name, vocabulary
 from curate.requests import Embed, Fit, Rows, Subset
@@ -94,11 +95,14 @@ class Calibration:
             # Of a few batches it may seem better to cut them finer than all of them will be cut.
             parts = accumulation(encodings.lengths, recipe, network.device.type)
             few = recipe.model_copy(update=SHORT | {"steps": steps, "gradient_accumulation": parts})
-            tokenizer = self.engine.tokenizer(model)
-            train(network, tokenizer, encodings, few.model_copy(update={"steps": 1}))  # imports, buffers
+            tokenizer, losses = self.engine.tokenizer(model), None
+            if recipe.token_policy == "rho-1":  # any numbers do to time it
+                losses = [np.zeros(len(scored_positions(mask)), np.float32) for mask in encodings.loss_mask]
+            train(network, tokenizer, encodings, few.model_copy(update={"steps": 1}), reference=losses)  # imports, buffers
             began, marks = time.perf_counter(), []  # when each step was done
             network = self.engine.load_for_training(model, recipe)
-            result = train(network, tokenizer, encodings, few, progress=lambda done, total: marks.append(time.perf_counter()))
+            tell = lambda done, total: marks.append(time.perf_counter())  # noqa: E731
+            result = train(network, tokenizer, encodings, few, reference=losses, progress=tell)
             per_token = float(np.median(np.diff(marks[warm - 1 :]))) * steps / result.tokens
             setup = max(0.0, marks[-1] - began - per_token * result.tokens)
             self._trainings[key] = Speed(setup, per_token, peak_memory(self.engine))

@@ -74,6 +74,13 @@ class Method(BaseModel):
         values = self.score(signal).values
         return values if self.larger_is_better else -values
 
+    def training(self, data: Data, seen: Mapping[Request, Any], recipe: TrainConfig) -> TrainConfig:
+        """The recipe of trainings on the picks, made of the one that every selection is trained by. Pure.
+
+        For methods that choose while the model learns; the others leave it as it is. Length and seed must stay.
+        """
+        return recipe
+
     def choose(self, signal: Any, table: "pl.DataFrame", limit: "Limit", rng: np.random.Generator) -> "Picks":
         """Picks within the limit; by default the best scores, ties to the smaller row id. Pure.
 

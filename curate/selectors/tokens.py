@@ -13,7 +13,9 @@ from curate.errors import InputError
 Threshold = Literal["global", "sample"]
 
 
-def keep_tokens(scores: Sequence[ArrayLike], share: float, *, threshold: Threshold = "global") -> list[NDArray[np.bool_]]:
+def keep_tokens(
+    scores: Sequence[ArrayLike], share: float, *, threshold: Threshold = "global", may_be_none: bool = False
+) -> list[NDArray[np.bool_]]:
     """Which tokens are kept, a bool [T_i] for each row's scores, float [T_i]; higher is kept first.
 
     share      of the tokens that is kept, above 0 and at most 1.
@@ -21,7 +23,8 @@ def keep_tokens(scores: Sequence[ArrayLike], share: float, *, threshold: Thresho
                floor(share * T_i) of each row, which is none for a row of one token.
 
     Ties go to the earlier row, then to the earlier token, as in a stable sort. Both rules are those of Token Cleaning (arXiv
-    2502.01968). Raises InputError for another share and where no token at all would be kept, ValueError for NaN.
+    2502.01968). Raises InputError for another share, and where no token at all would be kept unless that `may_be_none`;
+    ValueError for NaN.
     """
     if not 0 < share <= 1:
         raise InputError(f"the share of tokens to keep must be above 0 and at most 1, not {share:g}")
@@ -37,7 +40,7 @@ def keep_tokens(scores: Sequence[ArrayLike], share: float, *, threshold: Thresho
     else:
         flat = best(np.concatenate([np.zeros(0), *rows]), share_of(share, total))
         kept = np.split(flat, np.cumsum([len(values) for values in rows])[:-1]) if rows else []
-    if not any(mask.any() for mask in kept):
+    if not may_be_none and not any(mask.any() for mask in kept):
         raise InputError(f"a share of {share:g} of {total:,} tokens in {len(rows):,} rows leaves no token")
     return kept
 

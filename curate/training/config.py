@@ -126,6 +126,10 @@ class TrainConfig(BaseModel):
         kept = self.model_dump(exclude={"epochs", "steps", "tokens", "seed"})
         return TrainConfig(**kept, epochs=epochs, seed=seed)
 
+    def every_token(self) -> "TrainConfig":
+        """The same settings without a token policy."""
+        return TrainConfig(**self.model_dump(exclude={"token_policy", "keep_tokens", "reference", *OF_SSTOKEN}))
+
     def identity(self) -> dict[str, Any]:
         """What makes the trained weights what they are: the settings that differ from their defaults.
 

@@ -19,7 +19,7 @@ from accelerate.utils import gather_object
 from torch.nn.functional import cross_entropy
 
 from curate.errors import InputError
-from curate.lm.encodings import Encodings
+from curate.lm.encodings import Encodings, scored_positions
 from curate.lm.forward import traces
 from curate.selectors.tokens import best, share_of
 from curate.training.config import TrainConfig
@@ -150,22 +150,20 @@ def past_losses(
     reference  per row the losses of its scored tokens (the replies' without a first token), which rho-1 needs; sstoken's are
                those of `model` as it is now.
     """
-    scored = [mask.copy() for mask in encodings.loss_mask]
-    for mask in scored:
-        mask[:1] = False
-    found = [np.zeros(len(mask), dtype=np.float32) for mask in scored]
+    scored = [scored_positions(mask) for mask in encodings.loss_mask]
+    found = [np.zeros(len(mask), dtype=np.float32) for mask in encodings.loss_mask]
     if config.token_policy == "rho-1":
         if reference is None:
-            raise InputError("token_policy: rho-1 needs the losses of a reference model; name it with reference")
+            raise InputError("token_policy: rho-1 needs the losses of a reference model; name one (--reference)")
         if len(reference) != len(encodings):
             raise InputError(f"reference: losses of {len(reference)} rows for {len(encodings)} rows")
-        for i, (values, mask) in enumerate(zip(reference, scored, strict=True)):
+        for i, (values, where) in enumerate(zip(reference, scored, strict=True)):
             losses = np.asarray(values, dtype=np.float32)
-            if losses.shape != (int(mask.sum()),) or not np.isfinite(losses).all():
-                raise InputError(f"reference: row {encodings.row_ids[i]} needs {int(mask.sum())} finite losses")
-            found[i][mask] = losses
+            if losses.shape != where.shape or not np.isfinite(losses).all():
+                raise InputError(f"reference: row {encodings.row_ids[i]} needs {len(where)} finite losses")
+            found[i][where] = losses
     elif config.history_decay is None:
-        rows = np.array([i for i in np.unique(rows) if scored[i].any()], dtype=np.int64)
+        rows = np.array([i for i in np.unique(rows) if len(scored[i])], dtype=np.int64)
         for at, trace in traces(model, encodings.take(rows)) if len(rows) else ():
             if isinstance(trace, str):
                 raise InputError(f"token_policy: row {encodings.row_ids[rows[at]]}: {trace}")

@@ -89,6 +89,11 @@ def test_nothing_left_by_sample_is_refused():
         keep_tokens([np.zeros(1), np.zeros(1)], 0.6, threshold="sample")
 
 
+def test_none_where_there_may_be_none():
+    assert [mask.tolist() for mask in keep_tokens([np.zeros(1)], 0.6, may_be_none=True)] == [[False]]
+    assert keep_tokens([], 0.6, may_be_none=True) == []
+
+
 def test_what_cannot_be():
     with pytest.raises(ValueError, match="row 1"):
         keep_tokens([np.zeros(2), np.array([0, np.nan])], 0.6)
