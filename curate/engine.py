@@ -22,9 +22,9 @@ from curate.fits import kept_fit
 from curate.generations import REPLY_TYPE, REPLY_VERSION, record_replies
 from curate.jobs import Job
 from curate.lm.encodings import Encodings
-from curate.lm.models import context_length, forward_flops, resolve_device
-from curate.lm.observables import FORWARD_VERSION, OBSERVABLES
-from curate.lm.views import RESPONSE, VIEW_VERSION, PairView, RowView, View, printed_once, start_token
+from curate.lm.models import ModelSpec, context_length, forward_flops, resolve_device
+from curate.lm.observables import FORWARD_VERSION, OBSERVABLES, TOKEN_LOGPROBS
+from curate.lm.views import CONVERSATION, RESPONSE, VIEW_VERSION, PairView, RowView, View, printed_once, start_token
 from curate.lm.weights import WEIGHT_VERSION
 from curate.method import Data, Method
 from curate.passes import record
@@ -105,25 +105,39 @@ class Engine(Pools):
             "version": TRAIN_VERSION,
             "model": self.model_hash(fit.model),
             "encoding": self.encoding_spec(base_model(fit)),
-            "recipe": fit.recipe.identity(),
+            "recipe": self.recipe_spec(fit.recipe),
             "rows": self._fingerprint(fit.rows),
             **({"weights": WEIGHT_VERSION} if self.weighted(fit.rows) else {}),
             **({"tokens": fit.tokens.fingerprint} if fit.tokens else {}),
             **({"labels": labels} if (labels := labels_of(fit.rows)) else {}),
         }
 
+    def recipe_spec(self, recipe: TrainConfig) -> dict[str, Any]:
+        """What the weights of a training depend on among its settings, the reference model by what it is."""
+        named = recipe.reference
+        return {**recipe.identity(), **({"reference": self._reference_hash(ModelSpec(named))} if named else {})}
+
+    def _reference_hash(self, model: ModelSpec) -> str:
+        """As `model_hash`; a fit of this store that is named by its folder is still that fit."""
+        folder = model.folder()
+        kept = folder.parent.parent.resolve() == (self.store.root / "fits").resolve()
+        return folder.parent.name if kept else self.weights_hash(model)
+
     def _fingerprint(self, rows: Rows | Subset) -> str:
         """Of the rows' ids; a subset's is that of a pool of these rows."""
         return self.pool_of(rows).fingerprint if isinstance(rows, Subset) else rows.fingerprint
 
     def observable_spec(self, step: Pass, name: str) -> dict[str, Any]:
+        return self._observable_spec(self.model_hash(step.model), base_model(step.model), step.view, name)
+
+    def _observable_spec(self, weights: str, encoded_for: ModelSpec, view: str, name: str) -> dict[str, Any]:
         return {
             "kind": "observable",
             "observable": name,
             "version": [OBSERVABLES[name].version, FORWARD_VERSION],
-            "model": self.model_hash(step.model),
-            "encoding": self.encoding_spec(base_model(step.model)),
-            "view": [step.view, VIEW_VERSION],
+            "model": weights,
+            "encoding": self.encoding_spec(encoded_for),
+            "view": [view, VIEW_VERSION],
             "dtype": self.pass_dtype,
         }
 
@@ -399,6 +413,7 @@ class Engine(Pools):
         recipe = recipe.model_copy(
             update=({} if resume else {"checkpoint_steps": None}) | ({} if output else {"save_checkpoints": 0})
         )
+        losses = self.reference_losses(base_model(model), ModelSpec(recipe.reference), encodings) if recipe.reference else None
         network = self.load_for_training(base_model(model), recipe, self.folder(model))
         done, steps = 0, expected_steps(recipe, encodings.lengths)
         with self.stage("train", name) as stage, progress.task(name, steps, "steps") as advance:
@@ -409,9 +424,40 @@ class Engine(Pools):
                 done = now
 
             weights, tokenizer = encodings.token_weights(), self.tokenizer(base_model(model))
-            result = train(network, tokenizer, encodings, recipe, weights=weights, output=output, resume=resume, progress=step)
+            given: dict[str, Any] = {"weights": weights, "reference": losses, "output": output, "resume": resume}
+            result = train(network, tokenizer, encodings, recipe, **given, progress=step)
             stage.computed_rows, stage.tokens, stage.flops = len(encodings), result.tokens, result.flops
         return result
+
+    def reference_losses(self, model: ModelSpec, reference: ModelSpec, encodings: Encodings) -> list[np.ndarray]:
+        """float32 [R] per row: the loss that a reference gives each scored token of rows encoded for a model, in nats.
+
+        They are kept like what any pass records. Raises InputError where the two models have other tokens, and where the
+        reference fails on a row.
+        """
+        if self.tokenizer(reference).get_vocab() != self.tokenizer(model).get_vocab():
+            raise InputError(f"reference: {reference.label} has other tokens than {model.label}, so their losses do not compare")
+        rows = encodings.take(np.unique(np.array(encodings.row_ids, dtype=object), return_index=True)[1])
+        view = RowView.of(rows, CONVERSATION)
+        key = self._reference_hash(reference)
+        kept = self.store.rows(self._observable_spec(key, model, CONVERSATION, "token_logprobs"), TOKEN_LOGPROBS.type)
+        missing = np.flatnonzero(kept.positions(rows.row_ids) < 0)
+        failed: dict[str, str] = {}
+        if len(missing):
+            name, total = f"token_logprobs of the rows by {reference.label}", int(view.lengths[missing].sum())
+            with self.stage("pass", name) as stage, progress.task(name, total, "tokens") as advance:
+                network = self.load_for_pass(key, reference.folder(), trust_remote_code=reference.trust_remote_code)
+                result = record(
+                    network, view, missing, {"token_logprobs": kept},
+                    batch_tokens=self.batch_tokens, shard_tokens=SHARD_TOKENS, progress=advance,
+                )  # fmt: skip
+                stage.computed_rows, stage.tokens, failed = len(missing), result.tokens, result.failed
+                stage.flops = forward_flops(reference, result.tokens)
+        for row_id, reason in failed.items():
+            raise InputError(f"reference: {reference.label} has no losses of row {row_id}: {reason}")
+        found = dict(zip(rows.row_ids, kept.get(rows.row_ids)["value"].to_pylist(), strict=True))
+        # A row with nothing to score has a null there.
+        return [-np.array(found[row_id] or [], dtype=np.float32) for row_id in encodings.row_ids]
 
     def fitted(self, fit: Fit) -> FittedModel:
         """The artifact that serves a fit. Raises CurateError when it was not made yet."""

@@ -19,6 +19,7 @@ from curate.embedding.record import Encode
 from curate.embedding.tfidf import TfidfModel
 from curate.engine import Engine
 from curate.lm.batching import batches_by_length
+from curate.lm.encodings import scored_positions
 from curate.lm.models import ModelSpec, forward_flops, parameter_count, resolve_device
 from curate.lm.views import CONVERSATION
 from curate.plan import Pass, Plan, base_model, embed_name, fit_name, lineage, pass_name, replies_name, vocabulary
@@ -96,11 +97,14 @@ class Calibration:
             # Of a few batches it may seem better to cut them finer than all of them will be cut.
             parts = accumulation(encodings.lengths, recipe, network.device.type)
             few = recipe.model_copy(update=SHORT | {"steps": steps, "gradient_accumulation": parts})
-            tokenizer = self.engine.tokenizer(model)
-            train(network, tokenizer, encodings, few.model_copy(update={"steps": 1}))  # imports, buffers
+            tokenizer, losses = self.engine.tokenizer(model), None
+            if recipe.token_policy == "rho-1":  # any numbers do to time it
+                losses = [np.zeros(len(scored_positions(mask)), np.float32) for mask in encodings.loss_mask]
+            train(network, tokenizer, encodings, few.model_copy(update={"steps": 1}), reference=losses)  # imports, buffers
             began, marks = time.perf_counter(), []  # when each step was done
             network = self.engine.load_for_training(model, recipe)
-            result = train(network, tokenizer, encodings, few, progress=lambda done, total: marks.append(time.perf_counter()))
+            tell = lambda done, total: marks.append(time.perf_counter())  # noqa: E731
+            result = train(network, tokenizer, encodings, few, reference=losses, progress=tell)
             per_token = float(np.median(np.diff(marks[warm - 1 :]))) * steps / result.tokens
             setup = max(0.0, marks[-1] - began - per_token * result.tokens)
             self._trainings[key] = Speed(setup, per_token, peak_memory(self.engine))
@@ -190,8 +194,8 @@ def full_flops(model: ModelSpec, recipe: TrainConfig, tokens: int) -> float:
     """Of a training on so many tokens. What an adapter adds is left out."""
     size = parameter_count(model.folder())
     trainable, frozen = (size, 0) if recipe.adapter == "none" else (0, size)
-    again, anchored = recipe.gradient_checkpointing, recipe.loss == "asft"
-    return training_flops(trainable, frozen, tokens, gradient_checkpointing=again, anchored=anchored)
+    again, more = recipe.gradient_checkpointing, recipe.more_forwards
+    return training_flops(trainable, frozen, tokens, gradient_checkpointing=again, more_forwards=more)
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,13 @@ class Method(BaseModel):
         """What a user should know of this signal, in sentences: that it is approximate, how good a fit was, what it cost."""
         return []
 
+    def training(self, data: Data, seen: Mapping[Request, Any], recipe: TrainConfig) -> TrainConfig:
+        """The recipe of trainings on the picks, made of the one that every selection is trained by. Pure.
+
+        For methods that choose while the model learns; the others leave it as it is. Length and seed must stay.
+        """
+        return recipe
+
     def choose(self, signal: Any, table: "pl.DataFrame", limit: "Limit", rng: np.random.Generator) -> "Picks":
         """Picks within the limit; by default the best scores, ties to the smaller row id. Pure.
 

@@ -175,6 +175,7 @@ def select(
         "fill": fill,
         "embedder": prepared.data.embedder.label,
         **made_from(engine, prepared, spec),
+        "recipe": chosen.training(prepared.data, seen, prepared.data.recipe).model_dump(mode="json"),
         "fits": fits_used(engine, prepared, seen),
         "counts": summary,
     }

@@ -72,13 +72,14 @@ def choose_all(setup: Setup) -> Chosen:
             Job("selection", f"select by {name}, seed {seed}", lambda method=method, pick=pick: pick(method))  # type: ignore[misc]
             for name, method in zip(names, design.methods, strict=True)
         ]
+        base = design.recipe.model_copy(update={"seed": seed})
         for name, method, found in zip(names, design.methods, engine.executor.run(jobs), strict=True):
             answers = [apart[method, budget][1] for budget in design.budgets] if method.by_budget else [seen]
             spent.setdefault(name, []).extend(Cost(*engine.cost(asked, method)) for asked in answers)
+            recipe = method.training(here.data, answers[0], base)
             for budget, (positions, tokens) in zip(design.budgets, found, strict=True):
                 if not positions:
                     raise InputError(f"{name} picks no row at a budget of {budget}")
-                recipe = design.recipe.model_copy(update={"seed": seed})
                 arms.append(Arm(name, str(budget), seed, positions, recipe, _kind(name), tokens=tokens))
     if design.full:
         arms += _full(prepared, design)
@@ -118,8 +119,9 @@ def length_matched(setup: Setup, leaders: Sequence[Arm]) -> list[Arm]:
         purpose = zlib.crc32(f"{arm.method} {arm.budget}/length-matched".encode())
         drawn = matched(arm.positions, lengths, np.random.default_rng([arm.seed, purpose]))
         name = f"as long as {arm.method}"
-        positions = tuple(drawn.tolist())
-        arms.append(replace(arm, method=name, positions=positions, kind="length-matched", of=arm.method, tokens=None))
+        positions, recipe = tuple(drawn.tolist()), setup.design.recipe.model_copy(update={"seed": arm.seed})
+        plain = replace(arm, tokens=None, recipe=recipe)  # of the method only how long its replies are
+        arms.append(replace(plain, method=name, positions=positions, kind="length-matched", of=arm.method))
     return arms
 
 
