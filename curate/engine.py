@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,16 +21,28 @@ from curate.errors import CurateError, InputError
 from curate.fits import kept_fit
 from curate.jobs import Job
 from curate.lm.encodings import Encodings
-from curate.lm.models import ModelSpec, forward_flops, resolve_device
+from curate.lm.models import forward_flops, resolve_device
 from curate.lm.observables import FORWARD_VERSION, OBSERVABLES
 from curate.lm.views import RESPONSE, VIEW_VERSION, PairView, RowView, View, printed_once, start_token
 from curate.lm.weights import WEIGHT_VERSION
 from curate.method import Data, Method
 from curate.passes import record
-from curate.plan import Pass, Plan, base_model, embed_name, fit_name, merge, pass_name, resolved, vocabulary
+from curate.plan import Pass, Plan, base_model, embed_name, fit_name, lineage, merge, pass_name, resolved, vocabulary
 from curate.pools import Pools
 from curate.registry import label
-from curate.requests import Embed, Fit, FittedModel, Pairs, Request, SentenceEncoder, Vocabulary
+from curate.requests import (
+    Checkpoint,
+    Embed,
+    Fit,
+    FittedModel,
+    Model,
+    Pairs,
+    Request,
+    Rows,
+    SentenceEncoder,
+    Subset,
+    Vocabulary,
+)
 from curate.signals import RowScore, RowTokens, RowVector, as_vectors
 from curate.stages import Stage
 from curate.store import RowArtifact
@@ -59,25 +72,32 @@ class Engine(Pools):
 
     # What identifies things -------------------------------------------------------------------------------------------
 
-    def model_hash(self, model: ModelSpec | Fit) -> str:
+    def model_hash(self, model: Model) -> str:
         """The fingerprint of a model's weights; for a fit, the address of the artifact that serves it."""
+        if isinstance(model, Checkpoint):
+            return f"{self.fitted(model.fit).address}/{model.number}"
         return self.fitted(model).address if isinstance(model, Fit) else self.weights_hash(model)
 
     def fit_spec(self, fit: Fit | Vocabulary) -> dict[str, Any]:
         from curate.training.config import TRAIN_VERSION
 
         if isinstance(fit, Vocabulary):
-            learned = {"dimensions": fit.dimensions, "view": fit.view, "rows": fit.rows.fingerprint}
+            learned = {"dimensions": fit.dimensions, "view": fit.view, "rows": self._fingerprint(fit.rows)}
             return {"kind": "tfidf", "version": EMBED_VERSION, **learned}
         return {
             "kind": "fit",
             "version": TRAIN_VERSION,
             "model": self.model_hash(fit.model),
-            "encoding": self.encoding_spec(fit.model),
+            "encoding": self.encoding_spec(base_model(fit)),
             "recipe": fit.recipe.identity(),
-            "rows": fit.rows.fingerprint,
+            "rows": self._fingerprint(fit.rows),
             **({"weights": WEIGHT_VERSION} if self.weighted(fit.rows) else {}),
+            **({"tokens": fit.tokens.fingerprint} if fit.tokens else {}),
         }
+
+    def _fingerprint(self, rows: Rows | Subset) -> str:
+        """Of the rows' ids; a subset's is that of a pool of these rows."""
+        return self.pool_of(rows).fingerprint if isinstance(rows, Subset) else rows.fingerprint
 
     def observable_spec(self, step: Pass, name: str) -> dict[str, Any]:
         return {
@@ -172,8 +192,9 @@ class Engine(Pools):
 
     def execute(self, plan: Plan) -> None:
         """Run the fits, then the passes and embeds, of a plan; what the store has is not run."""
-        fits = [fit for fit in plan.fits if self.kept(fit) is None]
-        self.executor.run([Job("fit", fit_name(fit), partial(self._run_fit, fit)) for fit in fits])
+        for _, generation in groupby(sorted(plan.fits, key=_generation), key=_generation):
+            fits = [fit for fit in generation if self.kept(fit) is None]
+            self.executor.run([Job("fit", fit_name(fit), partial(self._run_fit, fit)) for fit in fits])
         todo = {step: missing for step in plan.passes if step.forwards and (missing := len(self.missing(step)))}
         self.executor.run([Job("pass", pass_name(step, todo[step]), partial(self._run_pass, step)) for step in todo])
         for step in plan.passes:
@@ -238,18 +259,15 @@ class Engine(Pools):
             stage.computed_rows, stage.reused_rows, stage.tokens = len(missing), len(view) - len(missing), result.tokens
             stage.flops = forward_flops(base_model(step.model), result.tokens)
         self._failures(step).update(result.failed)
-        if isinstance(step.rows, Pairs):
-            self._computed[step.rows.rows][np.unique(step.rows.index[missing, 0])] = True
-        else:
-            self._computed[step.rows][missing] = True
+        self.mark_computed(step.rows, missing)
 
     def _run_embed(self, embed: Embed) -> None:
         encode, missing, size = self.encoder(embed), self.missing_vectors(embed), embed.rows.size
         name = embed_name(embed, len(missing))
         with self.stage("embed", embed_name(embed)) as stage, progress.task(name, len(missing)) as advance:
-            record_embeddings(encode, self._pools[embed.rows], embed.view, missing, self.vectors(embed), advance)
+            record_embeddings(encode, self.pool_of(embed.rows), embed.view, missing, self.vectors(embed), advance)
             stage.computed_rows, stage.reused_rows = len(missing), size - len(missing)
-        self._computed[embed.rows][missing] = True
+        self.mark_computed(embed.rows, missing)
 
     def encoder(self, embed: Embed) -> Encode:
         """What embeds texts; the words and weights of TF-IDF are learned here when none serve."""
@@ -275,17 +293,20 @@ class Engine(Pools):
         def build(folder: Any) -> None:
             from curate.training.trainer import save_model
 
-            encodings, output = self.encodings(fit.model, fit.rows), folder if fit.recipe.save_checkpoints else None
+            base, output = base_model(fit), folder if fit.recipe.save_checkpoints else None
+            encodings = self.encodings(base, fit.rows)
+            if fit.tokens is not None:
+                encodings = encodings.with_token_weights(fit.tokens.weights)
             result = self.train(fit.model, encodings, fit.recipe, fit_name(fit), output)
-            save_model(result.model, folder / "model", self.tokenizer(fit.model))
-            _keep(folder, self._pools[fit.rows].row_ids, result.account())
+            save_model(result.model, folder / "model", self.tokenizer(base))
+            _keep(folder, self.pool_of(fit.rows).row_ids, result.account())
 
         self.store.make("fits", self.fit_spec(fit), build)
-        self._computed[fit.rows] = np.ones(fit.rows.size, dtype=bool)
+        self.mark_computed(fit.rows)
 
     def train(
         self,
-        model: ModelSpec,
+        model: Model,
         encodings: Encodings,
         recipe: TrainConfig,
         name: str,
@@ -304,7 +325,7 @@ class Engine(Pools):
         recipe = recipe.model_copy(
             update=({} if resume else {"checkpoint_steps": None}) | ({} if output else {"save_checkpoints": 0})
         )
-        network = self.load_for_training(model, recipe)
+        network = self.load_for_training(base_model(model), recipe, self.folder(model))
         done, steps = 0, expected_steps(recipe, encodings.lengths)
         with self.stage("train", name) as stage, progress.task(name, steps, "steps") as advance:
 
@@ -313,7 +334,7 @@ class Engine(Pools):
                 advance(now - done)
                 done = now
 
-            weights, tokenizer = encodings.token_weights(), self.tokenizer(model)
+            weights, tokenizer = encodings.token_weights(), self.tokenizer(base_model(model))
             result = train(network, tokenizer, encodings, recipe, weights=weights, output=output, resume=resume, progress=step)
             stage.computed_rows, stage.tokens, stage.flops = len(encodings), result.tokens, result.flops
         return result
@@ -338,14 +359,26 @@ class Engine(Pools):
 
     def kept(self, fit: Fit | Vocabulary) -> tuple[Path, float] | None:
         """(folder, share of rows changed) of the fit that serves, by the rule of `refit`; None when one must be made."""
-        known = fit.rows in self._pools
-        return kept_fit(self.store, self.fit_spec(fit), self._pools[fit.rows].row_ids if known else (), self.refit)
+        if isinstance(fit, Fit) and any(self.kept(before) is None for before in lineage(fit)[-2:-1]):
+            return None  # what it goes on from must be made first
+        row_ids = self.pool_of(fit.rows).row_ids if self.knows(fit.rows) else ()
+        return kept_fit(self.store, self.fit_spec(fit), row_ids, self.refit)
 
-    def load(self, model: ModelSpec | Fit) -> "PreTrainedModel":
+    def folder(self, model: Model) -> Path:
+        """Where a model's weights are. CurateError for a fit that was not made yet."""
+        if isinstance(model, Checkpoint):
+            return self.fitted(model.fit).checkpoints[model.number - 1]
+        return self.fitted(model).folder if isinstance(model, Fit) else model.folder()
+
+    def load(self, model: Model) -> "PreTrainedModel":
         """A model for passes, kept until another is asked for."""
-        folder = self.fitted(model).folder if isinstance(model, Fit) else model.folder()
         trust = base_model(model).trust_remote_code
-        return self.load_for_pass(self.model_hash(model), folder, trust_remote_code=trust)
+        return self.load_for_pass(self.model_hash(model), self.folder(model), trust_remote_code=trust)
+
+
+def _generation(fit: Fit) -> int:
+    """How many fits a fit goes on from: those of one generation do not need each other."""
+    return len(lineage(fit))
 
 
 def _keep(folder: Path, row_ids: Sequence[str], account: dict[str, float]) -> None:

@@ -20,8 +20,8 @@ from curate.embedding.tfidf import TfidfModel
 from curate.engine import Engine
 from curate.lm.batching import batches_by_length
 from curate.lm.models import ModelSpec, forward_flops, parameter_count, resolve_device
-from curate.plan import Pass, Plan, base_model, embed_name, fit_name, pass_name, vocabulary
-from curate.requests import Embed, Fit, Rows
+from curate.plan import Pass, Plan, base_model, embed_name, fit_name, lineage, pass_name, vocabulary
+from curate.requests import Embed, Fit, Rows, Subset
 from curate.training.config import TrainConfig, expected_tokens, training_flops
 
 CALIBRATION_BATCHES = 3  # of forward passes
@@ -83,7 +83,7 @@ class Calibration:
             self._passes[key] = Speed(setup, taken / max(1, int(sample.lengths.sum())), peak_memory(self.engine))
         return self._passes[key]
 
-    def training(self, model: ModelSpec, rows: Rows, recipe: TrainConfig) -> Speed:
+    def training(self, model: ModelSpec, rows: Rows | Subset, recipe: TrainConfig) -> Speed:
         """Of a training by this recipe, by making its first steps."""
         from curate.training.trainer import accumulation, train
 
@@ -129,7 +129,7 @@ def estimate(plan: Plan, calibration: Calibration) -> list[Step]:
         if not step.forwards:
             continue
         view = engine.view(step)
-        waits = isinstance(step.model, Fit) and engine.kept(step.model) is None
+        waits = any(engine.kept(fit) is None for fit in lineage(step.model)[-1:])
         missing = np.arange(len(view)) if waits else engine.missing(step)
         tokens = int(view.lengths[missing].sum())
         if not tokens:
@@ -157,10 +157,12 @@ def _fit(fit: Fit, calibration: Calibration) -> Step:
     if calibration.engine.kept(fit) is not None:
         calibration.engine.serving(fit)  # which notes that it was made on other rows
         return Step(fit_name(fit), 0, 0, 0.0, 0.0, 0)
-    return training(fit_name(fit), fit.model, fit.rows, fit.recipe, calibration)
+    return training(fit_name(fit), base_model(fit), fit.rows, fit.recipe, calibration)
 
 
-def training(name: str, model: ModelSpec, rows: Rows, recipe: TrainConfig, calibration: Calibration, *, times: int = 1) -> Step:
+def training(
+    name: str, model: ModelSpec, rows: Rows | Subset, recipe: TrainConfig, calibration: Calibration, *, times: int = 1
+) -> Step:
     """A line for `times` trainings by one recipe on these rows, or on so many tokens of them."""
     tokens = expected_tokens(recipe, calibration.engine.encodings(model, rows).lengths) * times
     speed = calibration.training(model, rows, recipe)

@@ -97,13 +97,18 @@ class Models:
             self._loaded = key, load_model(folder, device=device, dtype=self.pass_dtype, trust_remote_code=trust_remote_code)
         return self._loaded[1]
 
-    def load_for_training(self, model: ModelSpec, recipe: TrainConfig | None = None) -> "PreTrainedModel":
-        """A fresh copy in float32, or in 4 bits where the recipe says so, the caller's to change."""
+    def load_for_training(
+        self, model: ModelSpec, recipe: TrainConfig | None = None, folder: Path | None = None
+    ) -> "PreTrainedModel":
+        """A fresh copy in float32, or in 4 bits where the recipe says so, the caller's to change.
+
+        folder  of other weights for the model, such as those of a fit.
+        """
         self.unload()
         recipe = recipe or TrainConfig()
         quantized = recipe.quantization != "none"
         return load_model(
-            model.folder(),
+            folder or model.folder(),
             device=resolve_device(self.device),
             dtype=recipe.dtype if quantized else "float32",
             trust_remote_code=model.trust_remote_code,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from curate.lm.models import ModelSpec
 from curate.lm.observables import OBSERVABLES
 from curate.lm.views import AFTER_EXAMPLE, CONVERSATION
-from curate.requests import Embed, Fit, HiddenStates, Observe, Pairs, Request, Rows, Tfidf, Vocabulary
+from curate.requests import Checkpoint, Embed, Fit, HiddenStates, Model, Observe, Pairs, Request, Rows, Subset, Tfidf, Vocabulary
 from curate.wording import counted
 
 
@@ -14,8 +14,8 @@ from curate.wording import counted
 class Pass:
     """One run of one model over one view of some rows or pairs, recording several observables."""
 
-    model: ModelSpec | Fit
-    rows: Rows | Pairs
+    model: Model
+    rows: Rows | Subset | Pairs
     view: str
     observables: tuple[str, ...]
 
@@ -37,7 +37,7 @@ class Pass:
 
 @dataclass(frozen=True)
 class Plan:
-    """Fits before passes; every fit is of a plain model here, so that order suffices. Embeds are those of texts."""
+    """Fits before passes, and a fit behind the one that it goes on from. Embeds are those of texts."""
 
     fits: tuple[Fit, ...] = ()
     passes: tuple[Pass, ...] = ()
@@ -56,19 +56,19 @@ def merge(requests: Iterable[Request]) -> Plan:
     hidden states as an embedding are an observable. Raises KeyError for an observable that does not exist.
     """
     fits: dict[Fit, None] = {}
-    passes: dict[tuple[ModelSpec | Fit, Rows | Pairs, str], dict[str, None]] = {}
+    passes: dict[tuple[Model, Rows | Subset | Pairs, str], dict[str, None]] = {}
     embeds: dict[Embed, None] = {}
     for request in map(resolved, requests):
         if isinstance(request, Fit):
-            fits[request] = None
+            fits |= dict.fromkeys(lineage(request))
             continue
         if isinstance(request, Embed):
             embeds[request] = None
             continue
         if request.observable not in OBSERVABLES:
             raise KeyError(f"no observable is called {request.observable!r}; there are {', '.join(OBSERVABLES)}")
-        if isinstance(request.model, Fit) and OBSERVABLES[request.observable].forward:
-            fits[request.model] = None
+        if OBSERVABLES[request.observable].forward:
+            fits |= dict.fromkeys(lineage(request.model))
         passes.setdefault((request.model, request.rows, request.view), {})[request.observable] = None
     return Plan(tuple(fits), tuple(Pass(*key, tuple(names)) for key, names in passes.items()), tuple(embeds))
 
@@ -92,16 +92,26 @@ def describe(request: Request) -> str:
     """A request in a few words for a person: `mean_loss of pool by base-4m`."""
     request = resolved(request)
     if isinstance(request, Fit):
-        return f"fit {request.model.label} on {request.rows.role}"
+        return f"fit {base_model(request).label} on {request.rows.role}"
     if isinstance(request, Embed):
         return f"embeddings of {request.rows.role} by {request.embedder.label}"
-    model = f"({describe(request.model)})" if isinstance(request.model, Fit) else request.model.label
+    model = request.model.label if isinstance(request.model, ModelSpec) else f"({describe(lineage(request.model)[-1])})"
     return f"{request.observable} of {request.rows.role} by {model}"
 
 
-def base_model(model: ModelSpec | Fit) -> ModelSpec:
+def lineage(model: Model) -> list[Fit]:
+    """The fits behind a model in the order in which they are made; none behind a plain one."""
+    if isinstance(model, Checkpoint):
+        return lineage(model.fit)
+    return [*lineage(model.model), model] if isinstance(model, Fit) else []
+
+
+def base_model(model: Model) -> ModelSpec:
     """The plain model behind a fit: its tokenizer and limits hold for the fit too."""
-    return model.model if isinstance(model, Fit) else model
+    fits = lineage(model)
+    first = fits[0].model if fits else model
+    assert isinstance(first, ModelSpec)
+    return first
 
 
 def vocabulary(embed: Embed) -> Vocabulary | None:
@@ -116,14 +126,23 @@ def fit_name(fit: Fit | Vocabulary) -> str:
     rows = f"{counted(fit.rows.size)} of {fit.rows.role}"
     if isinstance(fit, Vocabulary):
         return f"fit tfidf:{fit.dimensions} on {rows}{_seen(fit.view)}"
-    return f"fit {fit.model.label} on {rows}, seed {fit.recipe.seed}"
+    again = len(lineage(fit)) - 1
+    more = f", after {counted(again, 'fit')} before it" if again else ""
+    return f"fit {base_model(fit).label} on {rows}, seed {fit.recipe.seed}{more}"
 
 
 def pass_name(step: Pass, missing: int = 0) -> str:
     """missing: how many of the rows are to be computed, where it is not all of them."""
-    who = f"the {fit_name(step.model)}" if isinstance(step.model, Fit) else step.model.label
+    who = model_name(step.model)
     noun = "pair" if isinstance(step.rows, Pairs) else "row"
     return f"{', '.join(step.recorded)} of {_some(missing, step.rows, noun)}{_seen(step.view)} by {who}"
+
+
+def model_name(model: Model) -> str:
+    """A model for people."""
+    if isinstance(model, Checkpoint):
+        return f"checkpoint {model.number} of the {fit_name(model.fit)}"
+    return f"the {fit_name(model)}" if isinstance(model, Fit) else model.label
 
 
 def embed_name(embed: Embed, missing: int = 0) -> str:
@@ -131,7 +150,7 @@ def embed_name(embed: Embed, missing: int = 0) -> str:
     return f"embed {_some(missing, embed.rows, 'row')}{_seen(embed.view)} by {embed.embedder.label}"
 
 
-def _some(missing: int, rows: Rows | Pairs, noun: str) -> str:
+def _some(missing: int, rows: Rows | Subset | Pairs, noun: str) -> str:
     all_of_them = f"{counted(rows.size, noun)} of {rows.role}"
     return f"{missing:,} of the {all_of_them}" if 0 < missing < rows.size else all_of_them
 

@@ -18,7 +18,7 @@ from curate.lm.models import ModelSpec, token_ids, vocabulary_size
 from curate.lm.views import pair_id
 from curate.lm.weights import WEIGHT_TYPE, encode_weights, weighted_rows
 from curate.models import Models
-from curate.requests import Pairs, Rows
+from curate.requests import Pairs, Rows, Subset
 from curate.stages import Stage, Timer
 from curate.store import RowArtifact
 
@@ -37,10 +37,10 @@ class Pools(Models):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._pools: dict[Rows, Pool] = {}
+        self._pools: dict[Rows | Subset, Pool] = {}
         self._encodings: dict[tuple[str, Rows], Encodings] = {}
         self._computed: dict[Rows, np.ndarray] = {}
-        self._weighted: dict[Rows, bool] = {}
+        self._weighted: dict[Rows | Subset, bool] = {}
 
     def hold(self, role: str, pool: "Pool") -> Rows:
         """A handle on a pool as it is, for what no model has to read."""
@@ -85,8 +85,20 @@ class Pools(Models):
         said = "its token {} is beyond the {:,} rows of the model's embedding"
         return [reason or (said.format(top, rows) if top >= rows else None) for reason, top in pairs]
 
-    def encodings(self, model: ModelSpec, rows: Rows) -> Encodings:
+    def knows(self, rows: Rows | Subset) -> bool:
+        """Whether the pool behind a handle is held."""
+        return (rows.rows if isinstance(rows, Subset) else rows) in self._pools
+
+    def pool_of(self, rows: Rows | Subset) -> "Pool":
+        """The pool behind a handle. KeyError where none is held."""
+        if isinstance(rows, Subset) and rows not in self._pools:
+            self._pools[rows] = self._pools[rows.rows].take(rows.index)
+        return self._pools[rows]
+
+    def encodings(self, model: ModelSpec, rows: Rows | Subset) -> Encodings:
         """The token ids of rows that were added; encodes them for another tokenizer when that is asked for."""
+        if isinstance(rows, Subset):
+            return self.encodings(model, rows.rows).take(rows.index)
         if (model.name, rows) not in self._encodings:
             pool = self._pools[rows]
             _, _, failed = self.add(rows.role, pool, model)
@@ -129,22 +141,31 @@ class Pools(Models):
         kept = artifact.get(ids)["value"]
         return {row_id: np.asarray(values.as_py(), np.float32) for row_id, values in zip(ids, kept, strict=True)}
 
-    def weighted(self, rows: Rows) -> bool:
+    def weighted(self, rows: Rows | Subset) -> bool:
         """Whether trainings on these rows weigh some reply by other than 0 and 1."""
-        if rows not in self._weighted and rows in self._pools:
-            self._weighted[rows] = len(weighted_rows(self._pools[rows])) > 0
+        if rows not in self._weighted and self.knows(rows):
+            self._weighted[rows] = len(weighted_rows(self.pool_of(rows))) > 0
         return self._weighted.get(rows, False)
 
-    def ids(self, rows: Rows | Pairs) -> Sequence[str]:
+    def ids(self, rows: Rows | Subset | Pairs) -> Sequence[str]:
         """What the values of rows or pairs are kept under."""
-        if isinstance(rows, Rows):
-            return self._pools[rows].row_ids
-        own, examples = self._pools[rows.rows].row_ids, self._pools[rows.examples].row_ids
+        if not isinstance(rows, Pairs):
+            return self.pool_of(rows).row_ids
+        own, examples = self.pool_of(rows.rows).row_ids, self.pool_of(rows.examples).row_ids
         return [pair_id(own[i], examples[j]) for i, j in rows.index.tolist()]
 
-    def texts(self, rows: Rows, view: str) -> Iterator[str]:
+    def texts(self, rows: Rows | Subset, view: str) -> Iterator[str]:
         """What embedders of texts read of each row."""
-        return pool_texts(self._pools[rows], view)
+        return pool_texts(self.pool_of(rows), view)
+
+    def mark_computed(self, rows: Rows | Subset | Pairs, positions: np.ndarray | None = None) -> None:
+        """Take down that something was computed in this run for rows or pairs: those at these positions, or all."""
+        where = np.arange(rows.size) if positions is None else positions
+        if isinstance(rows, Pairs):
+            return self.mark_computed(rows.rows, np.unique(rows.index[where, 0]))
+        if isinstance(rows, Subset):
+            return self.mark_computed(rows.rows, rows.index[where])
+        self._computed[rows][where] = True
 
     def computed_rows(self, rows: Rows) -> int:
         """Rows for which anything at all was computed in this run, as against read from the store."""

@@ -4,6 +4,7 @@ A method asks in rounds and looks the answers up by the same values: `seen[Obser
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -24,10 +25,61 @@ class Rows:
     size: int
 
 
+class Subset:
+    """Some rows of a set, in its order. index int64 [m]: their positions, ascending, none twice. ValueError otherwise."""
+
+    def __init__(self, rows: Rows, index: Sequence[int] | np.ndarray) -> None:
+        self.rows, self.index = rows, np.array(index, dtype=np.int64)
+        self.index.flags.writeable = False
+        flat = self.index.ndim == 1 and self.index.size > 0
+        if not flat or (np.diff(self.index) <= 0).any() or self.index[0] < 0 or self.index[-1] >= rows.size:
+            raise ValueError(f"a subset needs positions of the {rows.size} rows, at least one, ascending and none twice")
+        self.fingerprint = hashlib.blake2b(self.index.tobytes(), digest_size=16).hexdigest()
+
+    @property
+    def role(self) -> str:
+        return self.rows.role
+
+    @property
+    def size(self) -> int:
+        return len(self.index)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Subset) and (self.rows, self.fingerprint) == (other.rows, other.fingerprint)
+
+    def __hash__(self) -> int:
+        return hash((self.rows, self.fingerprint))
+
+
+class TokenWeights:
+    """How much each scored token of some rows counts in a training: a float32 [R_i] per row, 0 leaves it out.
+
+    Aligned to what `token_logprobs` and its like give of the conversation. ValueError unless finite and none negative.
+    """
+
+    def __init__(self, weights: Sequence[np.ndarray]) -> None:
+        self.weights = tuple(np.array(row, dtype=np.float32) for row in weights)
+        if not all(np.isfinite(row).all() and (row >= 0).all() for row in self.weights):
+            raise ValueError("weights of tokens must be finite numbers, none negative")
+        digest = hashlib.blake2b(np.array([len(row) for row in self.weights], dtype=np.int64).tobytes(), digest_size=16)
+        for row in self.weights:
+            digest.update(row.tobytes())
+        self.fingerprint = digest.hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TokenWeights) and self.fingerprint == other.fingerprint
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+
 class Pairs:
     """Rows, each behind an in-context example. index int64 [n, 2]: position of the row, position of the example."""
 
-    def __init__(self, rows: Rows, examples: Rows, index: np.ndarray) -> None:
+    def __init__(self, rows: Rows | Subset, examples: Rows | Subset, index: np.ndarray) -> None:
         self.rows, self.examples = rows, examples
         self.index = np.array(index, dtype=np.int64).reshape(-1, 2)
         self.index.flags.writeable = False
@@ -41,7 +93,7 @@ class Pairs:
     def size(self) -> int:
         return len(self.index)
 
-    def _key(self) -> tuple[Rows, Rows, str]:
+    def _key(self) -> tuple[Rows | Subset, Rows | Subset, str]:
         return self.rows, self.examples, self.fingerprint
 
     def __eq__(self, other: object) -> bool:
@@ -55,20 +107,39 @@ class Pairs:
 class Fit:
     """A model fine-tuned from `model` on `rows` by the trainer. Answer: FittedModel.
 
+    model   may itself be a Fit: training then goes on from what came of it, by a recipe of its own.
+    tokens  how much each scored token counts, for each of the rows; None: all the same.
+
     With `recipe.save_checkpoints` it keeps the model at that many steps on the way, and with `recipe.save_optimizer` what
     `curate.training.checkpoints` reads beside them.
     """
 
-    model: ModelSpec
-    rows: Rows
+    model: "ModelSpec | Fit"
+    rows: Rows | Subset
     recipe: TrainConfig
+    tokens: TokenWeights | None = None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A fit's model on the way: the `number`th, from 1, of the `recipe.save_checkpoints` that it keeps. ValueError for others."""
+
+    fit: Fit
+    number: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.number <= self.fit.recipe.save_checkpoints:
+            raise ValueError(f"there is no checkpoint {self.number} of {self.fit.recipe.save_checkpoints}")
+
+
+Model = ModelSpec | Fit | Checkpoint
 
 
 @dataclass(frozen=True)
 class Observe:
     """An observable of every row, or pair, recorded in one pass of a model over a view.
 
-    model       may itself be a Fit, which is then made first.
+    model       may itself be a Fit, or a checkpoint of one, which is then made first.
     observable  a name in `curate.lm.observables`.
     view        a name in `curate.lm.views`; `after_example` for pairs and only for them.
 
@@ -76,8 +147,8 @@ class Observe:
     each scored token.
     """
 
-    model: ModelSpec | Fit
-    rows: Rows | Pairs
+    model: Model
+    rows: Rows | Subset | Pairs
     observable: str
     view: str = CONVERSATION
 
@@ -90,7 +161,7 @@ class Observe:
 class HiddenStates:
     """Embeds a conversation by a model's own last states, pooled over its tokens."""
 
-    model: ModelSpec | Fit
+    model: Model
     pooling: Literal["mean", "last", "weighted"] = "mean"
 
     @property
@@ -122,7 +193,7 @@ class Tfidf:
     """
 
     dimensions: int = 256
-    rows: Rows | None = None
+    rows: Rows | Subset | None = None
 
     @property
     def label(self) -> str:
@@ -140,7 +211,7 @@ class Embed:
     """
 
     embedder: Embedder
-    rows: Rows
+    rows: Rows | Subset
     view: str = CONVERSATION
 
 
@@ -149,7 +220,7 @@ class Vocabulary:
     """The words, weights and projection of TF-IDF, learned from a view of some rows. Made for the embeddings that need it."""
 
     dimensions: int
-    rows: Rows
+    rows: Rows | Subset
     view: str
 
 

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -14,15 +15,15 @@ import curate.lm.forward
 import curate.models
 from curate.engine import Engine
 from curate.errors import CurateError, InputError
-from curate.lm.encodings import ENCODING_TYPE, from_arrow
+from curate.lm.encodings import ENCODING_TYPE, from_arrow, scored_positions
 from curate.lm.models import ModelSpec
 from curate.lm.observables import OBSERVABLES, Observable
 from curate.method import Method
-from curate.plan import Pass, merge
+from curate.plan import Pass, base_model, fit_name, merge, pass_name
 from curate.pool import read_pool
 from curate.preparation import prepare
 from curate.registry import make_method
-from curate.requests import Fit, Observe
+from curate.requests import Checkpoint, Fit, Observe, Rows, Subset, TokenWeights
 from curate.scoring import score
 from curate.selection import select
 from curate.store import Store
@@ -514,3 +515,103 @@ def test_a_fit_keeps_its_checkpoints(store, small_pool, tiny, monkeypatch):
         assert fitted(kept) == found  # out of the store
     without = fitted(kept.model_copy(update={"save_checkpoints": 0}))
     assert without.checkpoints == () and without.address != found.address
+
+
+def add(engine, pool, tiny, recipe=QUICK):
+    return prepare(engine, read_pool(pool), model=ModelSpec(str(tiny)), recipe=recipe).data
+
+
+def weights(folder):
+    from safetensors.numpy import load_file
+
+    return load_file(folder / "model.safetensors")
+
+
+def same(a, b):
+    return all(np.array_equal(a[name], b[name]) for name in a)
+
+
+def test_a_fit_on_a_subset_is_the_fit_on_a_pool_of_those_rows(store, small_pool, tiny):
+    add(Engine(store=store), small_pool, tiny)  # tokenises
+    engine = Engine(store=store)
+    data, whole = add(engine, small_pool, tiny), read_pool(small_pool)
+    part = Subset(data.pool, [1, 4, 5, 9])
+    fit = Fit(data.model, part, QUICK)
+    engine.execute(merge([fit, Observe(fit, part, "mean_loss")]))
+    assert engine.computed_rows(data.pool) == 4
+    other = Engine(store=store)
+    _, rows, _ = other.add("pool", whole.take([1, 4, 5, 9]), data.model)
+    alone = Fit(data.model, rows, QUICK)
+    assert other.fitted(alone).address == engine.fitted(fit).address
+    assert not len(other.missing(merge([Observe(alone, rows, "mean_loss")]).passes[0]))
+    assert np.array_equal(
+        other.answer(Observe(alone, rows, "mean_loss")).values, engine.answer(Observe(fit, part, "mean_loss")).values
+    )
+
+
+@pytest.mark.parametrize("index", [[], [3, 3], [4, 2], [-1, 2], [0, 24], [[1, 2]]])
+def test_a_subset_is_of_positions_of_the_rows(index):
+    with pytest.raises(ValueError, match="ascending and none twice"):
+        Subset(Rows("pool", "f", 24), index)
+
+
+def test_a_fit_may_go_on_from_another(store, small_pool, tiny):
+    """What came of the first fit, trained on: the same as loading its folder as a model of its own."""
+    engine = Engine(store=store)
+    data = add(engine, small_pool, tiny)
+    first = Fit(data.model, Subset(data.pool, range(12)), QUICK)
+    second = Fit(first, Subset(data.pool, range(12, 24)), QUICK)
+    plan = merge([Observe(second, data.pool, "mean_loss"), Fit(data.model, data.pool, QUICK)])
+    assert plan.fits[:2] == (first, second) and base_model(second) == data.model
+    assert "after 1 fit before it" in fit_name(second)
+    engine.execute(plan)
+    by_hand = ModelSpec(str(engine.fitted(first).folder))
+    again = Engine(store=store)
+    _, rows, _ = again.add("pool", read_pool(small_pool).take(range(12, 24)), by_hand)
+    again.execute(merge([Fit(by_hand, rows, QUICK)]))
+    got = weights(engine.fitted(second).folder)
+    assert same(got, weights(again.fitted(Fit(by_hand, rows, QUICK)).folder))
+    assert not same(got, weights(engine.fitted(first).folder))
+
+
+def test_each_checkpoint_of_a_fit_can_be_observed(store, small_pool, tiny):
+    engine = Engine(store=store)
+    recipe = QUICK.model_copy(update={"save_checkpoints": 2})
+    data = add(engine, small_pool, tiny, recipe)
+    fit = Fit(data.model, data.pool, recipe)
+    requests = [Observe(model, data.pool, "mean_loss") for model in (Checkpoint(fit, 1), Checkpoint(fit, 2), fit)]
+    plan = merge(requests)
+    assert plan.fits == (fit,) and len(plan.passes) == 3 and "checkpoint 1 of the fit" in pass_name(plan.passes[0])
+    engine.execute(plan)
+    first, last, model = (engine.answer(request).values for request in requests)
+    assert np.array_equal(last, model) and not np.allclose(first, last)
+    for number in (0, 3):
+        with pytest.raises(ValueError, match="no checkpoint"):
+            Checkpoint(fit, number)
+
+
+def test_tokens_of_a_fit_can_be_left_out(store, small_pool, tiny):
+    """All at 1 is the fit without; a token at 0 is one that the loss mask does not have."""
+    engine = Engine(store=store)
+    data = add(engine, small_pool, tiny)
+    encodings = engine.encodings(data.model, data.pool)
+    ones = [np.ones(len(scored_positions(mask)), np.float32) for mask in encodings.loss_mask]
+    halves = [np.where(np.arange(len(row)) % 2, row, 0) for row in ones]
+    plain, full, half = (Fit(data.model, data.pool, QUICK, t) for t in (None, TokenWeights(ones), TokenWeights(halves)))
+    engine.execute(merge([plain, full, half]))
+    assert same(weights(engine.fitted(plain).folder), weights(engine.fitted(full).folder))
+    assert not same(weights(engine.fitted(plain).folder), weights(engine.fitted(half).folder))
+    assert engine.fitted(half).account["loss_tokens"] == sum(np.count_nonzero(row) for row in halves)
+    masked = replace(encodings, loss_mask=[thinned(mask, row) for mask, row in zip(encodings.loss_mask, halves, strict=True)])
+    by_hand = engine.train(data.model, masked, QUICK, "by hand").model.state_dict()
+    assert all(np.array_equal(array, by_hand[name].numpy()) for name, array in weights(engine.fitted(half).folder).items())
+    with pytest.raises(ValueError, match="scored tokens and"):
+        encodings.with_token_weights([row[:-1] for row in ones])
+    with pytest.raises(ValueError, match="none negative"):
+        TokenWeights([np.array([1.0, -1.0])])
+
+
+def thinned(mask, kept):
+    found = np.zeros_like(mask)
+    found[scored_positions(mask)] = kept > 0
+    return found

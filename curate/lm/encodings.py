@@ -1,7 +1,7 @@
 """Conversations as token ids with a loss mask: what passes, training and evaluation all read."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -51,6 +51,22 @@ class Encodings:
             self.weights,
         )
 
+    def with_token_weights(self, scored: Sequence[np.ndarray]) -> "Encodings":
+        """The same rows, every scored token counting so much in training, on top of the weights that are there.
+
+        scored: float32 [R_i] per row, for the tokens that a pass scores. ValueError where the numbers do not fit.
+        """
+        own = self.token_weights()
+        weights = {}
+        for i, (row_id, mask, given) in enumerate(zip(self.row_ids, self.loss_mask, scored, strict=True)):
+            where = scored_positions(mask)
+            if len(where) != len(given):
+                raise ValueError(f"row {row_id} has {len(where)} scored tokens and {len(given)} weights")
+            row = np.zeros(len(mask), dtype=np.float32)
+            row[where] = given if own is None else given * own[i][where]
+            weights[row_id] = row
+        return replace(self, weights={**self.weights, **weights})
+
     def token_weights(self) -> list[np.ndarray] | None:
         """float32 [T_i] of every row, 1 where a row has none of its own; None where no row has."""
         if not any(row_id in self.weights for row_id in self.row_ids):
@@ -58,6 +74,12 @@ class Encodings:
         rows = zip(self.row_ids, self.input_ids, strict=True)
         ones = np.ones((), np.float32)
         return [self.weights[row_id] if row_id in self.weights else np.broadcast_to(ones, len(ids)) for row_id, ids in rows]
+
+
+def scored_positions(mask: np.ndarray) -> np.ndarray:
+    """int64 [R]: where the tokens are that a pass scores: those of replies, but for the first, which nothing predicts."""
+    where = np.flatnonzero(mask)
+    return where[where > 0]
 
 
 def from_arrow(row_ids: Sequence[str], column: pa.ChunkedArray) -> Encodings:
