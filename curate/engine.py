@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from curate import progress
+from curate import gradients, progress
 from curate.answers import Seen
 from curate.embedding.record import EMBED_VERSION, Encode
 from curate.embedding.record import record as record_embeddings
@@ -27,7 +27,19 @@ from curate.lm.views import RESPONSE, VIEW_VERSION, PairView, RowView, View, pri
 from curate.lm.weights import WEIGHT_VERSION
 from curate.method import Data, Method
 from curate.passes import record
-from curate.plan import Pass, Plan, base_model, embed_name, fit_name, lineage, merge, pass_name, resolved, vocabulary
+from curate.plan import (
+    Pass,
+    Plan,
+    base_model,
+    embed_name,
+    fit_name,
+    gradient_name,
+    lineage,
+    merge,
+    pass_name,
+    resolved,
+    vocabulary,
+)
 from curate.pools import Pools
 from curate.registry import label
 from curate.requests import (
@@ -35,6 +47,7 @@ from curate.requests import (
     Embed,
     Fit,
     FittedModel,
+    Gradients,
     Model,
     Pairs,
     Request,
@@ -68,7 +81,7 @@ class Engine(Pools):
         if self.refit not in ("never", "drift", "always"):
             raise InputError(f"refit {self.refit!r} is not one of never, drift, always")
         super().__post_init__()
-        self._failed: dict[Pass, dict[str, str]] = {}  # rows that a pass of this run could not do, and why
+        self._failed: dict[Pass | Gradients, dict[str, str]] = {}  # rows that a pass of this run could not do, and why
 
     # What identifies things -------------------------------------------------------------------------------------------
 
@@ -148,6 +161,9 @@ class Engine(Pools):
             ids = self.ids(step.rows)
             seconds += max((self.artifact(step, name).seconds(ids) for name in step.recorded), default=0.0)
             flops += forward_flops(base_model(step.model), int(self.view(step).lengths.sum())) if step.forwards else 0.0
+        for request in plan.gradients:
+            seconds += gradients.artifact(self, request).seconds(self.ids(request.rows))
+            flops += gradients.flops(request, int(self.encodings(base_model(request.model), request.rows).lengths.sum()))
         seconds += sum(_account(self.serving(words)[0])["seconds"] for words in plan.vocabularies)
         return seconds + sum(self.vectors(embed).seconds(self.ids(embed.rows)) for embed in plan.embeds), flops
 
@@ -158,6 +174,8 @@ class Engine(Pools):
             return self.fitted(request)
         if isinstance(request, Embed):
             return self._embedded(request)
+        if isinstance(request, Gradients):
+            return self._projected(request)
         observable = OBSERVABLES[request.observable]
         step = Pass(request.model, request.rows, request.view, (request.observable,))
         if not observable.forward:
@@ -190,8 +208,16 @@ class Engine(Pools):
         table = self.vectors(embed).get(self.ids(embed.rows))
         return as_vectors(table["value"], np.arange(len(table)), np.array(table["reason"].to_pylist(), dtype=object))
 
+    def _projected(self, request: Gradients) -> RowVector:
+        ids, failed = self.ids(request.rows), self._failures(request)
+        table = gradients.artifact(self, request).get([row_id for row_id in ids if row_id not in failed])
+        reasons = np.array([failed.get(row_id) for row_id in ids], dtype=object)
+        there = np.flatnonzero(reasons == None)  # noqa: E711 (elementwise)
+        reasons[there] = table["reason"].to_pylist()
+        return as_vectors(table["value"], there, reasons)
+
     def execute(self, plan: Plan) -> None:
-        """Run the fits, then the passes and embeds, of a plan; what the store has is not run."""
+        """Run the fits, then the passes, embeds and gradients, of a plan; what the store has is not run."""
         for _, generation in groupby(sorted(plan.fits, key=_generation), key=_generation):
             fits = [fit for fit in generation if self.kept(fit) is None]
             self.executor.run([Job("fit", fit_name(fit), partial(self._run_fit, fit)) for fit in fits])
@@ -205,6 +231,11 @@ class Engine(Pools):
                 self.executor.run([Job("embed", embed_name(embed, missing), partial(self._run_embed, embed))])
             else:
                 self.stages.append(Stage("embed", embed_name(embed), reused_rows=embed.rows.size))
+        for request in plan.gradients:
+            if missing := len(self.missing_gradients(request)):
+                self.executor.run([Job("gradients", gradient_name(request, missing), partial(self._run_gradients, request))])
+            else:
+                self.stages.append(Stage("gradients", gradient_name(request), reused_rows=request.rows.size))
 
     def view(self, step: Pass) -> View:
         """The rows or pairs of a pass as its model sees them."""
@@ -239,8 +270,14 @@ class Engine(Pools):
             return np.arange(embed.rows.size)
         return np.flatnonzero(self.vectors(embed).positions(self.ids(embed.rows)) < 0)
 
-    def _failures(self, step: Pass) -> dict[str, str]:
-        return self._failed.setdefault(replace(step, observables=()), {})
+    def missing_gradients(self, request: Gradients) -> np.ndarray:
+        """Positions of the rows whose gradient was not computed yet, nor tried in this run."""
+        ids, failed = self.ids(request.rows), self._failures(request)
+        lacks = gradients.artifact(self, request).positions(ids) < 0
+        return np.flatnonzero(lacks & np.array([row_id not in failed for row_id in ids]))
+
+    def _failures(self, step: Pass | Gradients) -> dict[str, str]:
+        return self._failed.setdefault(replace(step, observables=()) if isinstance(step, Pass) else step, {})
 
     def _run_pass(self, step: Pass) -> None:
         view, missing = self.view(step), self.missing(step)
@@ -260,6 +297,20 @@ class Engine(Pools):
             stage.flops = forward_flops(base_model(step.model), result.tokens)
         self._failures(step).update(result.failed)
         self.mark_computed(step.rows, missing)
+
+    def _run_gradients(self, request: Gradients) -> None:
+        encodings, missing = self.encodings(base_model(request.model), request.rows), self.missing_gradients(request)
+        name, total = gradient_name(request, len(missing)), int(encodings.lengths[missing].sum())
+        with self.stage("gradients", gradient_name(request)) as stage, progress.task(name, total, "tokens") as advance:
+            network, moments = gradients.adapted(self, request)
+            result = gradients.record(
+                network, moments, encodings, missing, request.config, gradients.artifact(self, request),
+                batch_tokens=self.batch_tokens, shard_tokens=SHARD_TOKENS, progress=advance,
+            )  # fmt: skip
+            stage.computed_rows, stage.reused_rows, stage.tokens = len(missing), len(encodings) - len(missing), result.tokens
+            stage.flops = gradients.flops(request, result.tokens)
+        self._failures(request).update(result.failed)
+        self.mark_computed(request.rows, missing)
 
     def _run_embed(self, embed: Embed) -> None:
         encode, missing, size = self.encoder(embed), self.missing_vectors(embed), embed.rows.size

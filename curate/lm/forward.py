@@ -50,10 +50,13 @@ def traces(
     head = Head(model) if tokens else None
     lengths = encodings.lengths
     batches = batches_by_length(lengths, batch_tokens)
-    run = lambda batch: _batch(model, head, encodings.take(batch), tokens, pooled, padding_side)  # noqa: E731
+
+    def run(batch: np.ndarray) -> list[Trace]:
+        return _batch(model, head, encodings.take(batch), tokens, pooled, padding_side)
+
     for batch, found in in_batches(batches, lengths, run, progress):
-        for position, trace in zip(batch.tolist(), [found] if isinstance(found, str) else found, strict=True):
-            yield position, trace
+        each: list[Trace] | list[str] = [found] if isinstance(found, str) else found
+        yield from zip(batch.tolist(), each, strict=True)
 
 
 def _batch(

@@ -8,6 +8,7 @@ none        the vector as it is. Any other leaves it so too when it would not ma
 """
 
 import warnings
+from functools import lru_cache
 from typing import Literal, Protocol
 
 import torch
@@ -29,11 +30,12 @@ class Projection(Protocol):
     def __call__(self, vectors: torch.Tensor) -> torch.Tensor: ...
 
 
+@lru_cache(maxsize=1)  # a sparse one takes seconds to make
 def make_projection(kind: Kind, size: int, dimensions: int, seed: int = 0) -> Projection:
     """The projection of vectors with `size` entries onto `dimensions`; as they are where these are no fewer."""
     if kind == "none" or dimensions >= size:
         return Identity(size)
-    return {"rademacher": Rademacher, "sparse": Sparse}[kind](size, dimensions, seed)
+    return Sparse(size, dimensions, seed) if kind == "sparse" else Rademacher(size, dimensions, seed)
 
 
 class Identity:

@@ -60,9 +60,10 @@ def best_subtask(matrix: ArrayLike, subtasks: Sequence[str | None]) -> NDArray[n
     there = ~np.isnan(values).all(axis=0)
     if not there.any():
         raise ValueError("no target has a number")
-    names = sorted({subtasks[j] for j in np.flatnonzero(there)}, key=lambda name: (name is not None, name or ""))
-    members = [[j for j in np.flatnonzero(there) if subtasks[j] == name] for name in names]
-    return np.max([values[:, columns].mean(axis=1) for columns in members], axis=0)
+    members: dict[str | None, list[int]] = {}
+    for j in np.flatnonzero(there).tolist():
+        members.setdefault(subtasks[j], []).append(j)
+    return np.max([values[:, columns].mean(axis=1) for columns in members.values()], axis=0)
 
 
 def to_mean_direction(vectors: ArrayLike) -> float:

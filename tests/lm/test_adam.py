@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from curate.lm.adam import Adam, direction
+from curate.lm.adam import direction
+from curate.lm.gradient_config import Adam
 
 G = torch.tensor([[0.3, -2.0, 1e-6, 0.0]], dtype=torch.float64)
 ZERO = torch.zeros(4, dtype=torch.float64)

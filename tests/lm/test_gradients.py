@@ -30,7 +30,9 @@ def adapted(dtype=torch.float32, b=0.05, targets=ATTENTION, **settings):
     sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
     torch.manual_seed(0)
     model = LlamaForCausalLM(LlamaConfig(vocab_size=VOCABULARY, max_position_embeddings=64, initializer_range=0.2, **sizes))
-    model = get_peft_model(model, LoraConfig(**{"r": 3, "lora_alpha": 7.0, "lora_dropout": 0.5, "target_modules": targets, **settings}))
+    model = get_peft_model(
+        model, LoraConfig(**{"r": 3, "lora_alpha": 7.0, "lora_dropout": 0.5, "target_modules": targets, **settings})
+    )
     for name, weight in model.named_parameters():
         if ".lora_B." in name:
             torch.nn.init.normal_(weight, std=b or 1e-30)
@@ -94,7 +96,9 @@ def test_it_is_the_mean_over_scored_tokens_and_neither_sum_nor_mean_over_all(row
 @pytest.mark.parametrize("batch_tokens", [1, 40, 70])
 def test_how_rows_are_batched_changes_nothing(rows, batch_tokens):
     whole = stacked(collect(adapted(torch.float64), rows, batch_tokens=10_000))
-    np.testing.assert_allclose(stacked(collect(adapted(torch.float64), rows, batch_tokens=batch_tokens)), whole, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(
+        stacked(collect(adapted(torch.float64), rows, batch_tokens=batch_tokens)), whole, rtol=0, atol=1e-13
+    )
 
 
 def test_no_more_gradients_are_held_than_fit(rows, monkeypatch):
@@ -197,7 +201,9 @@ def test_another_architecture(rows):
 
     def make(dtype):
         torch.manual_seed(0)
-        model = GPT2LMHeadModel(GPT2Config(vocab_size=VOCABULARY, n_positions=64, n_embd=16, n_layer=2, n_head=2, initializer_range=0.2))
+        model = GPT2LMHeadModel(
+            GPT2Config(vocab_size=VOCABULARY, n_positions=64, n_embd=16, n_layer=2, n_head=2, initializer_range=0.2)
+        )
         config = LoraConfig(r=3, target_modules=["c_attn", "c_proj"], fan_in_fan_out=True, init_lora_weights=False)
         return get_peft_model(model, config).to(dtype)
 

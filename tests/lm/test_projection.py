@@ -33,7 +33,7 @@ def splitmix(seed, place, word):
 @pytest.mark.parametrize("seed", [0, 5])
 def test_the_signs_are_those_of_the_generator(seed):
     signs = Rademacher(10**9, 150, seed).signs(999, 1003)
-    want = [sum((splitmix(seed, place, word) for word in range(3)), [])[:150] for place in range(999, 1003)]
+    want = [[s for word in range(3) for s in splitmix(seed, place, word)][:150] for place in range(999, 1003)]
     assert signs.tolist() == want
 
 
