@@ -34,6 +34,7 @@ from curate.plan import (
     embed_name,
     fit_name,
     gradient_name,
+    labels_of,
     lineage,
     merge,
     pass_name,
@@ -106,6 +107,7 @@ class Engine(Pools):
             "rows": self._fingerprint(fit.rows),
             **({"weights": WEIGHT_VERSION} if self.weighted(fit.rows) else {}),
             **({"tokens": fit.tokens.fingerprint} if fit.tokens else {}),
+            **({"labels": labels} if (labels := labels_of(fit.rows)) else {}),
         }
 
     def _fingerprint(self, rows: Rows | Subset) -> str:
