@@ -40,6 +40,7 @@ class Data:
     recipe: TrainConfig = TrainConfig()  # of the final run, which a reference fit should follow
     seed: int = 0
     embedder: Embedder = None  # type: ignore[assignment]
+    target_sources: tuple[str | None, ...] | None = None  # of the target's rows, in the order of their ids
     trained: ModelSpec | None = None  # the model that is to be trained in the end, where it is known
 
     def __post_init__(self) -> None:

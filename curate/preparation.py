@@ -168,9 +168,7 @@ def prepare(
     if len(readers) > 1:
         usable, rows, _ = engine.add("pool", usable, model)
     others = {
-        role: engine.add(role, other, scorer)[1]
-        for role, other in (("target", target), ("existing", existing))
-        if other is not None
+        role: engine.add(role, other, scorer) for role, other in (("target", target), ("existing", existing)) if other is not None
     }
     data = Data(
         pool=rows,
@@ -179,7 +177,8 @@ def prepare(
         seed=seed,
         embedder=as_embedder(embedder, scorer, rows),
         trained=model,
-        **others,
+        target_sources=tuple(others["target"][0].sources) if "target" in others else None,
+        **{role: found for role, (_, found, _) in others.items()},
     )
     encodings = engine.encodings(model, rows)
     table = pl.DataFrame(

@@ -25,7 +25,10 @@ def unit(vectors: ArrayLike) -> NDArray[np.float32]:
 
 def cosines(rows: ArrayLike, targets: ArrayLike) -> NDArray[np.float32]:
     """float32 [n, m]: of each row [n, d] with each target [m, d]; NaN where one of them has no direction."""
-    return unit(rows) @ unit(targets).T
+    a, b = unit(rows), unit(targets)
+    if not a.shape[1] or not b.shape[1]:
+        return np.full((len(a), len(b)), np.nan, dtype=np.float32)
+    return a @ b.T
 
 
 def influence(checkpoints: Iterable[tuple[float, ArrayLike]]) -> NDArray[np.float64]:
