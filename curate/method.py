@@ -40,6 +40,7 @@ class Data:
     recipe: TrainConfig = TrainConfig()  # of the final run, which a reference fit should follow
     seed: int = 0
     embedder: Embedder = None  # type: ignore[assignment]
+    target_sources: tuple[str | None, ...] | None = None  # of the target's rows, in the order of their ids
     trained: ModelSpec | None = None  # the model that is to be trained in the end, where it is known
     limit: "Limit | None" = None  # of the picks, for methods that are asked for each budget anew
 

@@ -168,9 +168,7 @@ def prepare(
     if len(readers) > 1:
         usable, rows, _ = engine.add("pool", usable, model)
     others = {
-        role: engine.add(role, other, scorer)[1]
-        for role, other in (("target", target), ("existing", existing))
-        if other is not None
+        role: engine.add(role, other, scorer) for role, other in (("target", target), ("existing", existing)) if other is not None
     }
     data = Data(
         pool=rows,
@@ -179,8 +177,9 @@ def prepare(
         seed=seed,
         embedder=as_embedder(embedder, scorer, rows),
         trained=model,
-        target=others.get("target"),
-        existing=others.get("existing"),
+        target=others["target"][1] if "target" in others else None,
+        existing=others["existing"][1] if "existing" in others else None,
+        target_sources=tuple(others["target"][0].sources) if "target" in others else None,
     )
     encodings = engine.encodings(model, rows)
     table = pl.DataFrame(

@@ -47,7 +47,9 @@ def select(
         from curate.report.plans import plan_scores
 
         return output.show_plan(
-            plan_scores(read, [chosen], engine=engine.make(), budget=parsed, **asdict(models), recipe=recipe, seed=seed)
+            plan_scores(
+                read, [chosen], engine=engine.make(), budget=parsed, **asdict(models), **asdict(others), recipe=recipe, seed=seed
+            )
         )
     selection = engine.run(
         "select", pool=read, method=chosen, budget=parsed, **asdict(models), **asdict(others), seed=seed, fill=fill,
