@@ -19,15 +19,29 @@ from curate.embedding.sentence import ENCODER_FILES, SentenceModel, encoder_fold
 from curate.embedding.tfidf import TfidfModel
 from curate.errors import CurateError, InputError
 from curate.fits import kept_fit
+from curate.generations import REPLY_TYPE, REPLY_VERSION, record_replies
 from curate.jobs import Job
 from curate.lm.encodings import Encodings
-from curate.lm.models import ModelSpec, forward_flops, resolve_device
+from curate.lm.models import ModelSpec, context_length, forward_flops, resolve_device
 from curate.lm.observables import FORWARD_VERSION, OBSERVABLES, TOKEN_LOGPROBS
 from curate.lm.views import CONVERSATION, RESPONSE, VIEW_VERSION, PairView, RowView, View, printed_once, start_token
 from curate.lm.weights import WEIGHT_VERSION
 from curate.method import Data, Method
 from curate.passes import record
-from curate.plan import Pass, Plan, base_model, embed_name, fit_name, labels_of, lineage, merge, pass_name, resolved, vocabulary
+from curate.plan import (
+    Pass,
+    Plan,
+    base_model,
+    embed_name,
+    fit_name,
+    labels_of,
+    lineage,
+    merge,
+    pass_name,
+    replies_name,
+    resolved,
+    vocabulary,
+)
 from curate.pools import Pools
 from curate.registry import label
 from curate.requests import (
@@ -35,8 +49,10 @@ from curate.requests import (
     Embed,
     Fit,
     FittedModel,
+    Generate,
     Model,
     Pairs,
+    Replies,
     Request,
     Rows,
     SentenceEncoder,
@@ -125,6 +141,16 @@ class Engine(Pools):
             "dtype": self.pass_dtype,
         }
 
+    def replies_spec(self, asked: Generate) -> dict[str, Any]:
+        return {
+            "kind": "reply",
+            "version": [REPLY_VERSION, FORWARD_VERSION],
+            "model": self.model_hash(asked.model),
+            "encoding": self.encoding_spec(base_model(asked.model)),
+            "max_new_tokens": asked.max_new_tokens,
+            "dtype": self.pass_dtype,
+        }
+
     def embedding_spec(self, embed: Embed) -> dict[str, Any]:
         """Of a resolved request for vectors of texts."""
         words = vocabulary(embed)
@@ -163,6 +189,11 @@ class Engine(Pools):
             ids = self.ids(step.rows)
             seconds += max((self.artifact(step, name).seconds(ids) for name in step.recorded), default=0.0)
             flops += forward_flops(base_model(step.model), int(self.view(step).lengths.sum())) if step.forwards else 0.0
+        for asked in plan.replies:
+            seconds += self.replies(asked).seconds(self.ids(asked.rows))
+            flops += forward_flops(
+                base_model(asked.model), int(self.encodings(base_model(asked.model), asked.rows).lengths.sum())
+            )
         seconds += sum(_account(self.serving(words)[0])["seconds"] for words in plan.vocabularies)
         return seconds + sum(self.vectors(embed).seconds(self.ids(embed.rows)) for embed in plan.embeds), flops
 
@@ -173,6 +204,8 @@ class Engine(Pools):
             return self.fitted(request)
         if isinstance(request, Embed):
             return self._embedded(request)
+        if isinstance(request, Generate):
+            return self._replied(request)
         observable = OBSERVABLES[request.observable]
         step = Pass(request.model, request.rows, request.view, (request.observable,))
         if not observable.forward:
@@ -205,6 +238,13 @@ class Engine(Pools):
         table = self.vectors(embed).get(self.ids(embed.rows))
         return as_vectors(table["value"], np.arange(len(table)), np.array(table["reason"].to_pylist(), dtype=object))
 
+    def _replied(self, asked: Generate) -> Replies:
+        table = self.replies(asked).get(self.ids(asked.rows))
+        said = [value or {"text": None, "mean_loss": np.nan, "overlap": np.nan} for value in table["value"].to_pylist()]
+        loss, overlap = (np.array([value[name] for value in said], dtype=np.float64) for name in ("mean_loss", "overlap"))
+        reasons = np.array(table["reason"].to_pylist(), dtype=object)
+        return Replies([value["text"] for value in said], loss, overlap, reasons)
+
     def execute(self, plan: Plan) -> None:
         """Run the fits, then the passes and embeds, of a plan; what the store has is not run."""
         for _, generation in groupby(sorted(plan.fits, key=_generation), key=_generation):
@@ -215,6 +255,11 @@ class Engine(Pools):
         for step in plan.passes:
             if step.forwards and step not in todo:
                 self.stages.append(Stage("pass", pass_name(step), reused_rows=step.rows.size))
+        for asked in plan.replies:
+            if missing := len(self.missing_replies(asked)):
+                self.executor.run([Job("replies", replies_name(asked, missing), partial(self._run_replies, asked))])
+            else:
+                self.stages.append(Stage("replies", replies_name(asked), reused_rows=asked.rows.size))
         for embed in plan.embeds:
             if missing := len(self.missing_vectors(embed)):
                 self.executor.run([Job("embed", embed_name(embed, missing), partial(self._run_embed, embed))])
@@ -254,6 +299,13 @@ class Engine(Pools):
             return np.arange(embed.rows.size)
         return np.flatnonzero(self.vectors(embed).positions(self.ids(embed.rows)) < 0)
 
+    def replies(self, asked: Generate) -> RowArtifact:
+        return self.store.rows(self.replies_spec(asked), REPLY_TYPE)
+
+    def missing_replies(self, asked: Generate) -> np.ndarray:
+        """Positions of the rows that were not replied to yet."""
+        return np.flatnonzero(self.replies(asked).positions(self.ids(asked.rows)) < 0)
+
     def _failures(self, step: Pass) -> dict[str, str]:
         return self._failed.setdefault(replace(step, observables=()), {})
 
@@ -275,6 +327,27 @@ class Engine(Pools):
             stage.flops = forward_flops(base_model(step.model), result.tokens)
         self._failures(step).update(result.failed)
         self.mark_computed(step.rows, missing)
+
+    def _run_replies(self, asked: Generate) -> None:
+        model, missing = base_model(asked.model), self.missing_replies(asked)
+        rows, name = self.encodings(model, asked.rows), replies_name(asked, len(missing))
+        total = int(rows.lengths[missing].sum())
+        with self.stage("replies", replies_name(asked)) as stage, progress.task(name, total, "tokens") as advance:
+            stage.tokens = record_replies(
+                self.load(asked.model),
+                self.tokenizer(model),
+                rows,
+                missing,
+                self.replies(asked),
+                max_new_tokens=asked.max_new_tokens,
+                context=context_length(model.folder()),
+                batch_tokens=self.batch_tokens,
+                shard_tokens=SHARD_TOKENS,
+                progress=advance,
+            )
+            stage.computed_rows, stage.reused_rows = len(missing), len(rows) - len(missing)
+            stage.flops = forward_flops(model, stage.tokens)
+        self.mark_computed(asked.rows, missing)
 
     def _run_embed(self, embed: Embed) -> None:
         encode, missing, size = self.encoder(embed), self.missing_vectors(embed), embed.rows.size

@@ -21,11 +21,13 @@ from curate.engine import Engine
 from curate.lm.batching import batches_by_length
 from curate.lm.encodings import scored_positions
 from curate.lm.models import ModelSpec, forward_flops, parameter_count, resolve_device
-from curate.plan import Pass, Plan, base_model, embed_name, fit_name, lineage, pass_name, vocabulary
-from curate.requests import Embed, Fit, Rows, Subset
+from curate.lm.views import CONVERSATION
+from curate.plan import Pass, Plan, base_model, embed_name, fit_name, lineage, pass_name, replies_name, vocabulary
+from curate.requests import Embed, Fit, Generate, Rows, Subset
 from curate.training.config import TrainConfig, expected_tokens, training_flops
 
 CALIBRATION_BATCHES = 3  # of forward passes
+WRITING = 4  # times as long as reading, roughly, in batches on a CPU
 EMBEDDED_ROWS = 256  # at most, that are embedded to time it
 CALIBRATION_STEPS = (2, 10)  # of trainings: those that warm up, and all
 # What makes a training one to be timed: so many steps, and nothing left behind.
@@ -142,7 +144,21 @@ def estimate(plan: Plan, calibration: Calibration) -> list[Step]:
         speed = calibration.forward(step)
         flops, seconds = forward_flops(base_model(step.model), tokens), speed.setup + speed.per_token * tokens
         steps.append(Step(pass_name(step, len(missing)), len(missing), tokens, flops, seconds, speed.memory))
+    steps += [_replies(asked, calibration) for asked in plan.replies]
     return steps + [_embed(embed, calibration) for embed in plan.embeds]
+
+
+def _replies(asked: Generate, calibration: Calibration) -> Step:
+    """At most: as if every reply had the length allowed."""
+    engine, model = calibration.engine, base_model(asked.model)
+    waits = any(engine.kept(fit) is None for fit in lineage(asked.model)[-1:])
+    missing = np.arange(asked.rows.size) if waits else engine.missing_replies(asked)
+    if not len(missing):
+        return Step(replies_name(asked), 0, 0, 0.0, 0.0, 0)
+    tokens = int(engine.encodings(model, asked.rows).lengths[missing].sum()) + asked.max_new_tokens * len(missing)
+    speed = calibration.forward(Pass(model, asked.rows, CONVERSATION, ("mean_loss",)))
+    seconds = speed.setup + WRITING * speed.per_token * tokens
+    return Step(replies_name(asked, len(missing)), len(missing), tokens, forward_flops(model, tokens), seconds, speed.memory)
 
 
 def _embed(embed: Embed, calibration: Calibration) -> Step:

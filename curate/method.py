@@ -40,6 +40,8 @@ class Data:
     recipe: TrainConfig = TrainConfig()  # of the final run, which a reference fit should follow
     seed: int = 0
     embedder: Embedder = None  # type: ignore[assignment]
+    trained: ModelSpec | None = None  # the model that is to be trained in the end, where it is known
+    limit: "Limit | None" = None  # of the picks, for methods that are asked for each budget anew
 
     def __post_init__(self) -> None:
         if self.embedder is None:
@@ -56,6 +58,11 @@ class Method(BaseModel):
     cost: ClassVar[Cost]
     larger_is_better: ClassVar[bool] = True
     by_chance: ClassVar[bool] = False  # picks differ by seed even on the same signals
+    by_budget: ClassVar[bool] = False  # what it asks for depends on the budget, `data.limit`
+
+    def readers(self) -> tuple[ModelSpec, ...]:
+        """Models of the method's own that are to read the pool: rows that one of them cannot use are left out beforehand."""
+        return ()
 
     def requests(self, data: Data, seen: Mapping[Request, Any]) -> list[Request]:
         """What the method needs next, given what it has seen. Called in rounds until nothing new is asked for."""
@@ -80,6 +87,10 @@ class Method(BaseModel):
         For methods that choose while the model learns; the others leave it as it is. Length and seed must stay.
         """
         return recipe
+
+    def remarks(self, data: Data, signal: Any) -> list[str]:
+        """What a user should know of this signal, in sentences: that it is approximate, how good a fit was, what it cost."""
+        return []
 
     def choose(self, signal: Any, table: "pl.DataFrame", limit: "Limit", rng: np.random.Generator) -> "Picks":
         """Picks within the limit; by default the best scores, ties to the smaller row id. Pure.

@@ -145,8 +145,11 @@ def prepare(
     recipe: TrainConfig | None = None,
     embedder: str | Embedder = "hidden",
     seed: int = 0,
+    methods: Sequence[Method] = (),
 ) -> Prepared:
-    """Tokenise the pool for the model to be trained and the one that scores, and leave out what they cannot use.
+    """Tokenise the pool for the model to be trained and those that score, and leave out what they cannot use.
+
+    methods: those that will be asked, for the models of their own that read the pool.
 
     embedder: as `curate.embedding.make_embedder` reads it; hidden states are of the model that scores, and TF-IDF learns
     from the pool.
@@ -154,13 +157,15 @@ def prepare(
     Raises InputError when no row is left.
     """
     scorer = scorer_model or model
-    for named in (model, scorer):
+    readers = list(dict.fromkeys([model, scorer, *(reader for method in methods for reader in method.readers())]))
+    for named in readers:
         named.folder()  # a name at fault is said before anything is computed
     as_embedder(embedder, scorer)
     usable, rows, failed = engine.add("pool", pool, model)
-    if scorer != model:
-        usable, rows, more = engine.add("pool", usable, scorer)
+    for reader in readers[1:]:
+        usable, rows, more = engine.add("pool", usable, reader)
         failed = {**failed, **more}
+    if len(readers) > 1:
         usable, rows, _ = engine.add("pool", usable, model)
     others = {
         role: engine.add(role, other, scorer)[1]
@@ -168,7 +173,14 @@ def prepare(
         if other is not None
     }
     data = Data(
-        pool=rows, model=scorer, recipe=recipe or TrainConfig(), seed=seed, embedder=as_embedder(embedder, scorer, rows), **others
+        pool=rows,
+        model=scorer,
+        recipe=recipe or TrainConfig(),
+        seed=seed,
+        embedder=as_embedder(embedder, scorer, rows),
+        trained=model,
+        target=others.get("target"),
+        existing=others.get("existing"),
     )
     encodings = engine.encodings(model, rows)
     table = pl.DataFrame(
@@ -211,6 +223,13 @@ def signal(engine: Engine, prepared: Prepared, method: Method, seen: Mapping[Any
     if len(found) != len(prepared.pool):
         raise ValueError(f"{method.name} gave {len(found)} values for {len(prepared.pool)} rows")
     return found
+
+
+def within(prepared: Prepared, method: Method, budget: Budget) -> Prepared:
+    """The same for one budget, where the method asks by it."""
+    if not method.by_budget:
+        return prepared
+    return replace(prepared, data=replace(prepared.data, limit=budget.limit(prepared.table["tokens"].to_numpy())))
 
 
 def choose(prepared: Prepared, method: Method, found: Signal, budget: Budget) -> Picks:

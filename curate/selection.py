@@ -33,6 +33,7 @@ from curate.preparation import (
     generator,
     prepare,
     signal,
+    within,
 )
 from curate.registry import label
 from curate.requests import Embedder
@@ -132,14 +133,16 @@ def select(
         recipe=recipe,
         embedder=embedder,
         seed=seed,
+        methods=[chosen],
     )
+    prepared = within(prepared, chosen, parsed)
     seen = engine.gather([chosen], prepared.data)
 
-    def pick() -> tuple[RowScore, Picks]:
+    def pick() -> tuple[RowScore, Picks, list[str]]:
         found = signal(engine, prepared, chosen, seen)
-        return chosen.score(found), choose(prepared, chosen, found, parsed)
+        return chosen.score(found), choose(prepared, chosen, found, parsed), chosen.remarks(prepared.data, found)
 
-    [(scores, picks)] = engine.executor.run([Job("selection", f"select {parsed} by {label(chosen)}", pick)])
+    [(scores, picks, said)] = engine.executor.run([Job("selection", f"select {parsed} by {label(chosen)}", pick)])
     if fill == "random" and picks.shortfall:
         picks = _filled(picks, prepared, parsed, generator(seed, chosen, "fill"))
     frame = _picks_frame(prepared, scores, picks)
@@ -160,6 +163,7 @@ def select(
         "shortfall": picks.shortfall,
         "computed_rows": computed,
         "reused_rows": len(prepared.pool) - computed,
+        "remarks": said,
         "seconds": round(time.perf_counter() - start, 3),
     }
     manifest = {
