@@ -22,7 +22,7 @@ from curate.fits import kept_fit
 from curate.jobs import Job
 from curate.lm.encodings import Encodings
 from curate.lm.models import forward_flops, resolve_device
-from curate.lm.observables import FORWARD_VERSION, OBSERVABLES
+from curate.lm.observables import FORWARD_VERSION, OBSERVABLES, POOLED
 from curate.lm.views import RESPONSE, VIEW_VERSION, PairView, RowView, View, printed_once, start_token
 from curate.lm.weights import WEIGHT_VERSION
 from curate.method import Data, Method
@@ -147,7 +147,7 @@ class Engine(Pools):
         for step in plan.passes:
             ids = self.ids(step.rows)
             seconds += max((self.artifact(step, name).seconds(ids) for name in step.recorded), default=0.0)
-            flops += forward_flops(base_model(step.model), int(self.view(step).lengths.sum())) if step.forwards else 0.0
+            flops += forward_flops(base_model(step.model), self.forwarded(step)) if step.forwards else 0.0
         seconds += sum(_account(self.serving(words)[0])["seconds"] for words in plan.vocabularies)
         return seconds + sum(self.vectors(embed).seconds(self.ids(embed.rows)) for embed in plan.embeds), flops
 
@@ -226,6 +226,12 @@ class Engine(Pools):
             lacks &= np.array([row_id not in failed for row_id in ids])
         return np.flatnonzero(lacks)
 
+    def forwarded(self, step: Pass, index: np.ndarray | None = None) -> int:
+        """Tokens that the model of a pass runs over for the rows at these positions, None for all."""
+        view = self.view(step)
+        pooled = any(name in POOLED for name in step.needs)
+        return view.forwarded(np.arange(len(view)) if index is None else index, SHARD_TOKENS, pooled)
+
     def artifact(self, step: Pass, name: str) -> RowArtifact:
         return self.store.rows(self.observable_spec(step, name), OBSERVABLES[name].type)
 
@@ -244,7 +250,7 @@ class Engine(Pools):
 
     def _run_pass(self, step: Pass) -> None:
         view, missing = self.view(step), self.missing(step)
-        total = int(view.lengths[missing].sum())
+        total = self.forwarded(step, missing)
         name = pass_name(step, len(missing))
         with self.stage("pass", pass_name(step)) as stage, progress.task(name, total, "tokens") as advance:
             result = record(
