@@ -27,7 +27,7 @@ from curate.lm.views import RESPONSE, VIEW_VERSION, PairView, RowView, View, pri
 from curate.lm.weights import WEIGHT_VERSION
 from curate.method import Data, Method
 from curate.passes import record
-from curate.plan import Pass, Plan, base_model, embed_name, fit_name, lineage, merge, pass_name, resolved, vocabulary
+from curate.plan import Pass, Plan, base_model, embed_name, fit_name, labels_of, lineage, merge, pass_name, resolved, vocabulary
 from curate.pools import Pools
 from curate.registry import label
 from curate.requests import (
@@ -93,6 +93,7 @@ class Engine(Pools):
             "rows": self._fingerprint(fit.rows),
             **({"weights": WEIGHT_VERSION} if self.weighted(fit.rows) else {}),
             **({"tokens": fit.tokens.fingerprint} if fit.tokens else {}),
+            **({"labels": labels} if (labels := labels_of(fit.rows)) else {}),
         }
 
     def _fingerprint(self, rows: Rows | Subset) -> str:

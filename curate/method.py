@@ -40,6 +40,7 @@ class Data:
     recipe: TrainConfig = TrainConfig()  # of the final run, which a reference fit should follow
     seed: int = 0
     embedder: Embedder = None  # type: ignore[assignment]
+    trained: ModelSpec | None = None  # the model that is to be trained in the end, where it is known
 
     def __post_init__(self) -> None:
         if self.embedder is None:
@@ -57,6 +58,10 @@ class Method(BaseModel):
     larger_is_better: ClassVar[bool] = True
     by_chance: ClassVar[bool] = False  # picks differ by seed even on the same signals
 
+    def readers(self) -> tuple[ModelSpec, ...]:
+        """Models of the method's own that are to read the pool: rows that one of them cannot use are left out beforehand."""
+        return ()
+
     def requests(self, data: Data, seen: Mapping[Request, Any]) -> list[Request]:
         """What the method needs next, given what it has seen. Called in rounds until nothing new is asked for."""
         return []
@@ -73,6 +78,10 @@ class Method(BaseModel):
         """float64 [n]: the score as the method's choice reads it, higher is kept first; NaN where null."""
         values = self.score(signal).values
         return values if self.larger_is_better else -values
+
+    def remarks(self, data: Data, signal: Any) -> list[str]:
+        """What a user should know of this signal, in sentences: that it is approximate, how good a fit was, what it cost."""
+        return []
 
     def choose(self, signal: Any, table: "pl.DataFrame", limit: "Limit", rng: np.random.Generator) -> "Picks":
         """Picks within the limit; by default the best scores, ties to the smaller row id. Pure.

@@ -114,6 +114,11 @@ def base_model(model: Model) -> ModelSpec:
     return first
 
 
+def labels_of(rows: Rows | Subset) -> str | None:
+    """The fingerprint of the labels of rows of which only some tokens count in training."""
+    return (rows.rows if isinstance(rows, Subset) else rows).labels
+
+
 def vocabulary(embed: Embed) -> Vocabulary | None:
     """What a resolved embedding by TF-IDF must have been made first; None for any other embedder."""
     embedder = embed.embedder

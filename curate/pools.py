@@ -18,6 +18,7 @@ from curate.lm.models import ModelSpec, token_ids, vocabulary_size
 from curate.lm.views import pair_id
 from curate.lm.weights import WEIGHT_TYPE, encode_weights, weighted_rows
 from curate.models import Models
+from curate.pool.labels import TokenLabels
 from curate.requests import Pairs, Rows, Subset
 from curate.stages import Stage, Timer
 from curate.store import RowArtifact
@@ -46,7 +47,7 @@ class Pools(Models):
         """A handle on a pool as it is, for what no model has to read."""
         if not len(pool):
             raise InputError(f"the {role} has no rows")
-        rows = Rows(role, pool.fingerprint, len(pool))
+        rows = Rows(role, pool.fingerprint, len(pool), pool.labels.fingerprint if pool.labels else None)
         self._pools[rows] = pool
         self._computed.setdefault(rows, np.zeros(len(pool), dtype=bool))
         return rows
@@ -69,7 +70,8 @@ class Pools(Models):
         rows = self.hold(role, usable)
         keep = np.array([reason is None for reason in reasons])
         encodings = from_arrow(usable.row_ids, table["value"].filter(pa.array(keep)))
-        self._encodings[model.name, rows] = replace(encodings, weights=self._weights(usable, encodings, model))
+        encodings = replace(encodings, weights=self._weights(usable, encodings, model))
+        self._encodings[model.name, rows] = _labelled(encodings, usable.labels) if usable.labels else encodings
         self._computed[rows] |= (known < 0)[keep]
         return usable, rows, failed
 
@@ -174,3 +176,16 @@ class Pools(Models):
     def stage(self, kind: str, name: str) -> Timer:
         """Time a block under a name; its Stage is there to be filled in."""
         return Timer(self.stages, Stage(kind, name))
+
+
+def _labelled(encodings: Encodings, labels: TokenLabels) -> Encodings:
+    """The rows with the weights of their chosen tokens. InputError where these were chosen on other token ids."""
+    where = [i for i, row_id in enumerate(encodings.row_ids) if row_id in labels.rows]
+    for i in where:
+        if not np.array_equal(labels.rows[encodings.row_ids[i]][0], encodings.input_ids[i]):
+            raise InputError(
+                f"the tokens of row {encodings.row_ids[i]} were chosen by another tokenizer, chat template or --max-length; "
+                "choose them again with the model that is to be trained"
+            )
+    part = encodings.take(where).with_token_weights([labels.rows[encodings.row_ids[i]][1] for i in where])
+    return replace(encodings, weights={**encodings.weights, **part.weights})

@@ -18,7 +18,7 @@ from curate.evaluation.grammar import parse_head
 from curate.evaluation.tasks import Task
 from curate.lm.models import ModelSpec
 from curate.method import Data, Method
-from curate.pool import Pool, kept_repeats, read_pool
+from curate.pool import Pool, TokenLabels, kept_repeats, read_labels, read_pool
 from curate.registry import label, make_method
 from curate.requests import Embedder, SentenceEncoder
 from curate.resources import default_model
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from curate.requests import Rows
 
 
+TOKENS_FILE = "tokens.parquet"  # beside the data of a selection that chose tokens
 PoolLike = Pool | str | Path | Sequence[str | Path]
 
 
@@ -57,14 +58,17 @@ class Prepared:
 def as_pool(pool: PoolLike, *, columns: Mapping[str, str] | None = None, limit: int | None = None) -> Pool:
     """A Pool as it is, anything else read from disk; the folder of a selection stands for the data in it.
 
-    Rows that a selection holds several times are one row each, to be repeated. `columns`, `limit`: as for `read_pool`.
+    Rows that a selection holds several times are one row each, to be repeated, and where it chose tokens the others do not
+    count. `columns`, `limit`: as for `read_pool`.
     """
     if isinstance(pool, Pool):
         return pool
     paths = [pool] if isinstance(pool, (str, Path)) else list(pool)
     data = [selected_data(path) for path in paths]
     selected = [file for path, file in zip(paths, data, strict=True) if file is not path]
-    return kept_repeats(read_pool(data, columns=columns, limit=limit), selected)
+    whole = kept_repeats(read_pool(data, columns=columns, limit=limit), selected)
+    chosen = [read_labels(tokens) for file in selected if (tokens := Path(file).with_name(TOKENS_FILE)).is_file()]
+    return whole.with_labels(TokenLabels({k: v for found in chosen for k, v in found.rows.items()})) if chosen else whole
 
 
 def selected_data(path: str | Path) -> str | Path:
@@ -141,8 +145,11 @@ def prepare(
     recipe: TrainConfig | None = None,
     embedder: str | Embedder = "hidden",
     seed: int = 0,
+    methods: Sequence[Method] = (),
 ) -> Prepared:
-    """Tokenise the pool for the model to be trained and the one that scores, and leave out what they cannot use.
+    """Tokenise the pool for the model to be trained and those that score, and leave out what they cannot use.
+
+    methods: those that will be asked, for the models of their own that read the pool.
 
     embedder: as `curate.embedding.make_embedder` reads it; hidden states are of the model that scores, and TF-IDF learns
     from the pool.
@@ -150,13 +157,15 @@ def prepare(
     Raises InputError when no row is left.
     """
     scorer = scorer_model or model
-    for named in (model, scorer):
+    readers = list(dict.fromkeys([model, scorer, *(reader for method in methods for reader in method.readers())]))
+    for named in readers:
         named.folder()  # a name at fault is said before anything is computed
     as_embedder(embedder, scorer)
     usable, rows, failed = engine.add("pool", pool, model)
-    if scorer != model:
-        usable, rows, more = engine.add("pool", usable, scorer)
+    for reader in readers[1:]:
+        usable, rows, more = engine.add("pool", usable, reader)
         failed = {**failed, **more}
+    if len(readers) > 1:
         usable, rows, _ = engine.add("pool", usable, model)
     others = {
         role: engine.add(role, other, scorer)[1]
@@ -164,7 +173,13 @@ def prepare(
         if other is not None
     }
     data = Data(
-        pool=rows, model=scorer, recipe=recipe or TrainConfig(), seed=seed, embedder=as_embedder(embedder, scorer, rows), **others
+        pool=rows,
+        model=scorer,
+        recipe=recipe or TrainConfig(),
+        seed=seed,
+        embedder=as_embedder(embedder, scorer, rows),
+        trained=model,
+        **others,
     )
     encodings = engine.encodings(model, rows)
     table = pl.DataFrame(

@@ -173,7 +173,7 @@ def _select(stage: SelectStage, pool: Pool, folder: Path, shared: dict[str, Any]
     picked = select(pool, stage.method, budget=Budget.parse(stage.budget), settings=stage.settings, seed=stage.seed, **shared)
     picked.write(folder)
     text = f"select: {picked.summary['method']} kept {len(picked):,} of {picked.summary['rows_pool']:,} rows"
-    return picked.pool.take(picked.positions), {"stage": "select", "text": text, **picked.summary}
+    return picked.pool.take(picked.positions).with_labels(picked.labels), {"stage": "select", "text": text, **picked.summary}
 
 
 def _train(stage: TrainStage, pool: Pool, folder: Path, shared: dict[str, Any]) -> dict[str, Any]:

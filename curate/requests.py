@@ -18,11 +18,12 @@ from curate.training.config import TrainConfig
 
 @dataclass(frozen=True)
 class Rows:
-    """A handle on a set of conversations: what it is for, its size, and a hash of its row ids."""
+    """A handle on a set of conversations: what it is for, its size, a hash of its row ids, and one of its tokens' labels."""
 
     role: str  # pool, target or existing
     fingerprint: str
     size: int
+    labels: str | None = None  # where only some tokens count in training
 
 
 class Subset:

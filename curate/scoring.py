@@ -77,12 +77,15 @@ def score(
         recipe=recipe,
         embedder=embedder,
         seed=seed,
+        methods=chosen,
     )
     seen = engine.gather(chosen, prepared.data)
     columns: list[pl.Series] = []
-    preferences = {}
+    preferences: dict[str, np.ndarray] = {}
+    remarks: list[str] = []
     for method in chosen:
         found = signal(engine, prepared, method, seen)
+        remarks += [f"{label(method)}: {text}" for text in method.remarks(prepared.data, found)]
         preferences[label(method)], scores = method.preference(found), method.score(found)
         columns.append(pl.Series(label(method), scores.values, dtype=pl.Float64).fill_nan(None))
         if scores.is_null.any():
@@ -96,6 +99,7 @@ def score(
         "fits": fits_used(engine, prepared, seen),
         "seed": seed,
         "counts": counted,
+        "remarks": remarks,
     }
     return Scores(
         pl.concat([prepared.table, prepared.pool.places()], how="horizontal").with_columns(columns),
@@ -120,5 +124,6 @@ def plan(
     seed: int = 0,
 ) -> tuple[Plan, Prepared]:
     """What scoring would run in its first round, without running it (the pool is tokenised). `model` scores."""
-    prepared = prepare(engine, as_pool(pool), model=as_model(model), recipe=recipe, embedder=embedder, seed=seed)
-    return merge([r for m in methods for r in as_method(m).requests(prepared.data, {})]), prepared
+    asked = [as_method(method) for method in methods]
+    prepared = prepare(engine, as_pool(pool), model=as_model(model), recipe=recipe, embedder=embedder, seed=seed, methods=asked)
+    return merge([request for method in asked for request in method.requests(prepared.data, {})]), prepared

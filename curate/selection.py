@@ -15,11 +15,13 @@ from curate.engine import Engine
 from curate.errors import InputError
 from curate.files import output_folder
 from curate.jobs import Job
+from curate.lm.encodings import scored_positions
 from curate.lm.models import ModelSpec
 from curate.manifests import fits_used, made_from, write_left_out
 from curate.method import Method
-from curate.pool import Pool, write_rows
+from curate.pool import Pool, TokenLabels, write_rows
 from curate.preparation import (
+    TOKENS_FILE,
     PoolLike,
     Prepared,
     Unusable,
@@ -56,15 +58,18 @@ class Selection:
     summary: dict[str, Any]
     manifest: dict[str, Any] = field(repr=False)
     unusable: tuple[Unusable, ...] = field(default=(), repr=False)
+    labels: TokenLabels | None = field(default=None, repr=False)  # of the picks, where tokens were chosen
+    scored: dict[str, np.ndarray] = field(default_factory=dict, repr=False)  # then, by row id: int64 [R], where they stand
 
     def __len__(self) -> int:
         return len(self.frame)
 
     def _card(self) -> str:
         """A dataset card, so that `datasets.load_dataset(folder)` reads the data and nothing else there."""
-        s = self.summary
+        s, names = self.summary, {"default": "data.parquet", **({"tokens": TOKENS_FILE} if self.labels else {})}
+        files = "".join(f"- config_name: {k}\n  data_files:\n  - split: train\n    path: {v}\n" for k, v in names.items())
         return (
-            "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: data.parquet\n---\n\n"
+            f"---\nconfigs:\n{files}---\n\n"
             f"{s['selected']:,} of {s['rows_pool']:,} conversations, selected by `curate` with {s['method']} at {s['budget']}, "
             "best first.\n`selection.parquet` says why each was picked, `manifest.json` how to pick them again.\n"
         )
@@ -77,6 +82,9 @@ class Selection:
         with output_folder(out, overwrite=overwrite) as folder:
             self.frame.write_parquet(folder / "selection.parquet")
             self.scores.write_parquet(folder / "scores.parquet")
+            if self.labels is not None:
+                written = self.pool.repeated(self.positions)
+                self.labels.write(folder / TOKENS_FILE, [self.pool.row_ids[i] for i in written], self.scored)
             if len(self.positions):
                 write_rows(self.pool, self.pool.repeated(self.positions), folder, shape=shape)  # type: ignore[arg-type]
             write_left_out(self.pool, self.unusable, folder)
@@ -124,17 +132,19 @@ def select(
         recipe=recipe,
         embedder=embedder,
         seed=seed,
+        methods=[chosen],
     )
     seen = engine.gather([chosen], prepared.data)
 
-    def pick() -> tuple[RowScore, Picks]:
+    def pick() -> tuple[RowScore, Picks, list[str]]:
         found = signal(engine, prepared, chosen, seen)
-        return chosen.score(found), choose(prepared, chosen, found, parsed)
+        return chosen.score(found), choose(prepared, chosen, found, parsed), chosen.remarks(prepared.data, found)
 
-    [(scores, picks)] = engine.executor.run([Job("selection", f"select {parsed} by {label(chosen)}", pick)])
+    [(scores, picks, said)] = engine.executor.run([Job("selection", f"select {parsed} by {label(chosen)}", pick)])
     if fill == "random" and picks.shortfall:
         picks = _filled(picks, prepared, parsed, generator(seed, chosen, "fill"))
     frame = _picks_frame(prepared, scores, picks)
+    labels, scored = _labels(engine, prepared, spec, picks)
     computed = engine.computed_rows(prepared.rows)
     summary = {
         "method": label(chosen),
@@ -146,10 +156,12 @@ def select(
         "written": len(prepared.pool.repeated(picks.index)),
         "selected_tokens": int(prepared.table["tokens"].to_numpy()[picks.index].sum()),
         "pool_tokens": int(prepared.table["tokens"].sum()),
+        **_token_counts(labels),
         "rows_null": picks.nulls,
         "shortfall": picks.shortfall,
         "computed_rows": computed,
         "reused_rows": len(prepared.pool) - computed,
+        "remarks": said,
         "seconds": round(time.perf_counter() - start, 3),
     }
     manifest = {
@@ -171,7 +183,32 @@ def select(
             "null_reason": pl.Series(scores.reasons.tolist(), dtype=pl.String),
         }
     )
-    return Selection(frame, all_scores, prepared.pool, picks.index, summary, manifest, prepared.unusable)
+    return Selection(frame, all_scores, prepared.pool, picks.index, summary, manifest, prepared.unusable, labels, scored)
+
+
+def _labels(
+    engine: Engine, prepared: Prepared, model: ModelSpec, picks: Picks
+) -> tuple[TokenLabels | None, dict[str, np.ndarray]]:
+    """The picks' tokens as the model to be trained has them, and where the scored ones stand; None where all of them count."""
+    before, rows = prepared.pool.labels, {}
+    if picks.tokens is None and before is None:
+        return None, {}
+    encodings = engine.encodings(model, prepared.rows).take(picks.index)
+    scored = {row_id: scored_positions(mask) for row_id, mask in zip(encodings.row_ids, encodings.loss_mask, strict=True)}
+    for i, row_id in enumerate(encodings.row_ids):
+        weights = np.ones(len(scored[row_id]), np.float32) if picks.tokens is None else picks.tokens[i]
+        if before is not None and row_id in before.rows:
+            weights = weights * before.rows[row_id][1]
+        rows[row_id] = encodings.input_ids[i], np.asarray(weights, np.float32)
+    return TokenLabels(rows), scored
+
+
+def _token_counts(labels: TokenLabels | None) -> dict[str, int]:
+    """Where tokens were chosen: how many, and of how many."""
+    if labels is None:
+        return {}
+    weights = [weights for _, weights in labels.rows.values()]
+    return {"kept_reply_tokens": int(sum(np.count_nonzero(row) for row in weights)), "reply_tokens": sum(map(len, weights))}
 
 
 def _picks_frame(prepared: Prepared, scores: RowScore, picks: Picks) -> pl.DataFrame:
@@ -190,6 +227,7 @@ def _picks_frame(prepared: Prepared, scores: RowScore, picks: Picks) -> pl.DataF
 
 def _filled(picks: Picks, prepared: Prepared, budget: Budget, rng: np.random.Generator) -> Picks:
     limit = budget.limit(prepared.table["tokens"].to_numpy())
+    lengths = prepared.table["response_tokens"].to_numpy()
     left = np.setdiff1d(np.arange(len(prepared.pool)), picks.index)
     order = rng.permutation(left)
     room = limit.capacity - limit.costs[picks.index].sum()
@@ -201,4 +239,5 @@ def _filled(picks: Picks, prepared: Prepared, budget: Budget, rng: np.random.Gen
         [*picks.reason, *["filled at random"] * len(extra)],
         picks.nulls,
         f"{picks.shortfall} {len(extra):,} were filled in at random.",
+        None if picks.tokens is None else [*picks.tokens, *[np.ones(n, np.float32) for n in lengths[extra]]],
     )

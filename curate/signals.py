@@ -1,5 +1,6 @@
 """Numbers and vectors of rows: what passes give and methods make of it. What could not be computed is null with a reason."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -87,6 +88,14 @@ class RowVector:
     def is_null(self) -> np.ndarray:
         """bool [n]."""
         return self.reasons != None  # noqa: E711 (elementwise)
+
+    @classmethod
+    def of(cls, scores: Sequence[RowScore]) -> "RowVector":
+        """The vectors [n, len(scores)] of several scores of the same rows: null where one of them is, for the first's reason."""
+        values = np.stack([score.values for score in scores], axis=1).astype(np.float32)
+        reasons = RowScore.of(np.zeros(len(values)), *scores).reasons
+        values[reasons != None] = np.nan  # noqa: E711
+        return cls(values, reasons)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from curate.evaluation.results import check_finite, read_items
 from curate.evaluation.tasks import EVALUATE_VERSION, Task, evaluate
 from curate.lm.models import ModelSpec, load_model, resolve_device
 from curate.lm.weights import WEIGHT_VERSION
-from curate.requests import Fit, Rows
+from curate.requests import Fit, Rows, TokenWeights
 from curate.store import hash_ids
 from curate.training.config import TRAIN_VERSION, TrainConfig
 
@@ -37,6 +37,7 @@ class Arm:
     recipe: TrainConfig | None  # None: the model as it is, untrained
     kind: Kind = "method"
     of: str | None = None
+    tokens: TokenWeights | None = None  # of the rows, where a method chose tokens as well
 
     @property
     def name(self) -> str:
@@ -95,6 +96,8 @@ class Bench:
             "rows": hash_ids(row_ids[i] for i in self.trained_on(arm)),
             "tasks": [task.identity(rows.fingerprint) for task, rows in self.tasks],
             **({"weights": WEIGHT_VERSION} if weighted else {}),  # of messages, in the loss
+            **({"labels": self.rows.labels} if self.rows.labels else {}),
+            **({"tokens": arm.tokens.fingerprint} if arm.tokens else {}),
         }
 
     def run(self, arm: Arm) -> ArmResult:
@@ -121,13 +124,18 @@ class Bench:
         if arm.recipe is None:
             nothing = {"tokens": 0, "loss_tokens": 0, "epochs": 0.0, "steps": 0, "seconds": 0.0, "flops": 0.0}
             return load_model(self.model.folder(), device=resolve_device(engine.device), dtype="float32"), nothing
-        whole = len(arm.positions) == self.rows.size and (self.repeats == 1).all()
+        whole = len(arm.positions) == self.rows.size and (self.repeats == 1).all() and arm.tokens is None
         fit = Fit(self.model, self.rows, arm.recipe)
         if whole and engine.store.has("fits", engine.fit_spec(fit)):
             # A method has made this very training already, as its reference.
             fitted = engine.fitted(fit)
             return load_model(fitted.folder, device=resolve_device(engine.device), dtype="float32"), fitted.account
-        encodings = engine.encodings(self.model, self.rows).take(self.trained_on(arm))
+        encodings = engine.encodings(self.model, self.rows)
+        if arm.tokens is not None:
+            encodings = encodings.take(arm.positions).with_token_weights(arm.tokens.weights)
+            encodings = encodings.take(np.repeat(np.arange(len(arm.positions)), self.repeats[list(arm.positions)]))
+        else:
+            encodings = encodings.take(self.trained_on(arm))
         result = engine.train(self.model, encodings, arm.recipe, f"train {arm.name}")
         return result.merged(), result.account()
 

@@ -14,7 +14,9 @@ from curate.jobs import Job
 from curate.method import Method
 from curate.preparation import Prepared, choose, signal
 from curate.registry import label
+from curate.requests import TokenWeights
 from curate.selectors.matched import matched
+from curate.selectors.picks import Picks
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,9 @@ class Chosen:
     costs: Mapping[str, Cost]
 
 
+Chose = tuple[tuple[int, ...], TokenWeights | None]  # positions, ascending, and what their tokens count
+
+
 def choose_all(setup: Setup) -> Chosen:
     """The arms of every method, budget and seed, of the whole pool, and of no training.
 
@@ -45,10 +50,9 @@ def choose_all(setup: Setup) -> Chosen:
         here = replace(prepared, data=replace(prepared.data, seed=seed))
         seen = engine.gather(design.methods, here.data)
 
-        def pick(method: Method, here: Prepared = here, seen: Any = seen) -> list[tuple[int, ...]]:
+        def pick(method: Method, here: Prepared = here, seen: Any = seen) -> list[Chose]:
             found = signal(engine, here, method, seen)
-            picks = [choose(here, method, found, budget) for budget in design.budgets]
-            return [tuple(sorted(p.index.tolist())) for p in picks]
+            return [_in_order(choose(here, method, found, budget)) for budget in design.budgets]
 
         names = [label(method) for method in design.methods]
         jobs = [
@@ -57,11 +61,11 @@ def choose_all(setup: Setup) -> Chosen:
         ]
         for name, method, found in zip(names, design.methods, engine.executor.run(jobs), strict=True):
             spent.setdefault(name, []).append(Cost(*engine.cost(seen, method)))
-            for budget, positions in zip(design.budgets, found, strict=True):
+            for budget, (positions, tokens) in zip(design.budgets, found, strict=True):
                 if not positions:
                     raise InputError(f"{name} picks no row at a budget of {budget}")
                 recipe = design.recipe.model_copy(update={"seed": seed})
-                arms.append(Arm(name, str(budget), seed, positions, recipe, _kind(name)))
+                arms.append(Arm(name, str(budget), seed, positions, recipe, _kind(name), tokens=tokens))
     if design.full:
         arms += _full(prepared, design)
     arms.append(Arm("untrained", "0", design.seeds[0], (), None, "untrained"))
@@ -70,6 +74,13 @@ def choose_all(setup: Setup) -> Chosen:
         for name, found in spent.items()
     }
     return Chosen(arms, costs)
+
+
+def _in_order(picks: Picks) -> Chose:
+    """The picks by position."""
+    order = np.argsort(picks.index)
+    tokens = None if picks.tokens is None else TokenWeights([picks.tokens[i] for i in order])
+    return tuple(picks.index[order].tolist()), tokens
 
 
 def _kind(name: str) -> Kind:
@@ -93,7 +104,8 @@ def length_matched(setup: Setup, leaders: Sequence[Arm]) -> list[Arm]:
         purpose = zlib.crc32(f"{arm.method} {arm.budget}/length-matched".encode())
         drawn = matched(arm.positions, lengths, np.random.default_rng([arm.seed, purpose]))
         name = f"as long as {arm.method}"
-        arms.append(replace(arm, method=name, positions=tuple(drawn.tolist()), kind="length-matched", of=arm.method))
+        positions = tuple(drawn.tolist())
+        arms.append(replace(arm, method=name, positions=positions, kind="length-matched", of=arm.method, tokens=None))
     return arms
 
 

@@ -136,6 +136,7 @@ def set_up(
         recipe=base,
         embedder=embedder,
         seed=seed,
+        methods=chosen,
     )
     total = tokens or round((epochs or DEFAULT_EPOCHS) * _largest(prepared, sizes))
     design = Design(

@@ -1,5 +1,6 @@
 """The pool of conversations: read, validated, fingerprinted, refined, written."""
 
+from curate.pool.labels import TokenLabels, read_labels
 from curate.pool.pool import Pool
 from curate.pool.read import read_pool
 from curate.pool.refinement import kept_repeats, refine
@@ -7,6 +8,18 @@ from curate.pool.report import Contaminated, Duplicate, NearDuplicate, OverCap, 
 from curate.pool.write import write_rows
 
 __all__ = [
-    "Contaminated", "Duplicate", "NearDuplicate", "OverCap", "Pool", "ReadReport", "Rejected", "kept_repeats", "read_pool",
-    "refine", "write_left_out", "write_rows",
+    "Contaminated",
+    "Duplicate",
+    "NearDuplicate",
+    "OverCap",
+    "Pool",
+    "ReadReport",
+    "Rejected",
+    "TokenLabels",
+    "kept_repeats",
+    "read_labels",
+    "read_pool",
+    "refine",
+    "write_left_out",
+    "write_rows",
 ]  # fmt: skip

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from curate.errors import InputError
 from curate.pool.gather import gather_table
+from curate.pool.labels import TokenLabels
 from curate.pool.originals import Originals
 from curate.pool.reasons import listed
 from curate.pool.report import ReadReport
@@ -33,6 +34,7 @@ class Pool:
     rows    table of n rows: row_id (32 hex digits), source (nullable), messages (list<struct<role, content, and those
             of reasoning_content, tool_calls (JSON text), tool_call_id, name, weight that some row has>>), tools (JSON
             text, nullable), file, line (from 1).
+    labels  which tokens of which rows count in training, where tokens were chosen; None: all of every reply.
     report  the account of the reading. A subset keeps the report of the whole.
     """
 
@@ -44,6 +46,7 @@ class Pool:
     _layout_codes: np.ndarray  # int16 [n]
     _columns: Mapping[str, str] = field(default_factory=dict)  # canonical field -> the user's column
     _repeats: np.ndarray | None = None  # int64 [n]; None: every row once
+    labels: TokenLabels | None = None
 
     def __len__(self) -> int:
         return self.rows.num_rows
@@ -113,7 +116,8 @@ class Pool:
             raise InputError("a position is given twice")
         rows, origins, codes = gather_table(self.rows, index), self._origins[index], self._layout_codes[index]
         repeats = None if self._repeats is None else self._repeats[index]
-        return replace(self, rows=rows, _origins=origins, _layout_codes=codes, _repeats=repeats)
+        labels = self.labels.of(rows["row_id"].to_pylist()) if self.labels else None
+        return replace(self, labels=labels, rows=rows, _origins=origins, _layout_codes=codes, _repeats=repeats)
 
     @property
     def repeats(self) -> np.ndarray:
@@ -130,6 +134,10 @@ class Pool:
         if repeats.shape != (len(self),) or (repeats < 1).any():
             raise ValueError("repeats must be one number for each row, at least 1")
         return replace(self, _repeats=None if (repeats == 1).all() else repeats)
+
+    def with_labels(self, labels: TokenLabels | None) -> "Pool":
+        """The same rows, of which only these tokens count in training; of rows that are not among them all do."""
+        return replace(self, labels=labels)
 
     def subset(self, row_ids: Sequence[str]) -> "Pool":
         """The rows with these ids, sorted by row id. Raises InputError naming an id that the pool does not have."""

@@ -10,13 +10,14 @@ from curate.budget import Limit
 
 @dataclass(frozen=True, eq=False)
 class Picks:
-    """The rows a selector chose, best first. All fields but the last two have one entry per pick.
+    """The rows a selector chose, best first. All fields but `nulls` and `shortfall` have one entry per pick.
 
     `index`: int64 [k], positions in the pool, each at most once.
     `gain`: float64 [k], the score for top-k, the marginal gain for a greedy rule; NaN where it has no meaning.
     `stratum`: the group a pick came from, None where there are no groups (or the row belongs to none).
     `reason`: why, for a person to read.
     `nulls`: how many rows were left out because their score is null.
+    `tokens`: how much each scored token of a pick counts in training, a float32 [R] per pick; None: all the same.
     `shortfall`: one sentence when fewer rows than the budget allows were left, else None.
     """
 
@@ -26,6 +27,7 @@ class Picks:
     reason: list[str]
     nulls: int
     shortfall: str | None
+    tokens: list[NDArray[np.float32]] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "index", np.asarray(self.index, dtype=np.int64))
@@ -33,6 +35,8 @@ class Picks:
         k = self.index.size
         if self.index.shape != (k,) or self.gain.shape != (k,) or len(self.stratum) != k or len(self.reason) != k:
             raise ValueError("index, gain, stratum and reason must have one entry per pick")
+        if self.tokens is not None and len(self.tokens) != k:
+            raise ValueError("tokens must have one entry per pick")
 
     def __len__(self) -> int:
         return int(self.index.size)

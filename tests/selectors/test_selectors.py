@@ -1,3 +1,5 @@
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -166,21 +168,69 @@ def test_equal_quota_equals_the_slow_rule_and_nests(sizes, budget):
 
 
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=6), st.integers(0, 80))
-def test_proportional_quota_is_the_floor_and_the_rest_to_the_largest(sizes, budget):
+def test_proportional_quota_is_the_floor_and_the_rest_by_largest_remainder(sizes, budget):
     n, groups = sum(sizes), range(len(sizes))
-    expected = [min(sizes[g], budget * sizes[g] // n) for g in groups]
-    left = min(budget, n) - sum(expected)
-    while left:
-        for g in sorted(groups, key=lambda g: -sizes[g]):
-            if left and expected[g] < sizes[g]:
-                expected[g] += 1
-                left -= 1
+    budget = min(budget, n)
+    expected = [budget * sizes[g] // n for g in groups]
+    rest = sorted(groups, key=lambda g: (-Fraction(budget * sizes[g] % n, n), -sizes[g]))
+    for g in rest[: budget - sum(expected)]:
+        expected[g] += 1
     assert counts(quota(labels(sizes), None, rows(n, budget), rule="proportional"), len(sizes)) == expected
+
+
+def test_the_budgets_of_kmq():
+    """Sizes 10, 50, 340 and 40 picks: proportional 1, 5, 34; equal 10 of the smallest, which has no more, and the rest."""
+    strata = labels([10, 50, 340])
+    assert counts(quota(strata, None, rows(400, 40), rule="proportional"), 3) == [1, 5, 34]
+    assert counts(quota(strata, None, rows(400, 40)), 3) == [10, 15, 15]
 
 
 def test_proportional_differs_from_equal():
     picks = quota(labels([3, 10, 100]), None, rows(113, 60), rule="proportional")
-    assert counts(picks, 3) == [1, 5, 54]
+    assert counts(picks, 3) == [2, 5, 53]
+
+
+@pytest.mark.parametrize(
+    "weights, budget, expected",
+    [
+        ([1, 1, 2], 8, [2, 2, 4]),
+        ([0, 1, 1], 8, [0, 4, 4]),
+        ([5, 1, 1], 14, [4, 5, 5]),  # the first has only four rows: the others share the rest
+        ([1, 0, 0], 6, [4, 1, 1]),  # and where only weight 0 is left, it is taken in turns
+        ([0, 0, 0], 6, [2, 2, 2]),
+        ([1, 2, 4], 5, [1, 1, 3]),  # 0.71, 1.43, 2.86
+        ([1, 1, 1], 100, [4, 6, 8]),
+    ],
+)
+def test_quota_by_weights(weights, budget, expected):
+    names = ["a", "b", "c"]
+    strata = [name for name, size in zip(names, (4, 6, 8), strict=True) for _ in range(size)]
+    picks = quota(strata, None, rows(18, budget), rule=dict(zip(names, weights, strict=True)))
+    assert [picks.stratum.count(name) for name in names] == expected
+
+
+@pytest.mark.parametrize("weight", [-1.0, NAN, float("inf")])
+def test_quota_refuses_weights_that_are_none(weight):
+    with pytest.raises(ValueError, match="finite numbers, none below 0"):
+        quota(["a", "b"], None, rows(2, 1), rule={"a": 1.0, "b": weight})
+
+
+@pytest.mark.parametrize(
+    "sizes, budget, expected",
+    [([1, 2, 50], 20, [0, 0, 20]), ([3, 10, 100], 60, [3, 10, 47]), ([1, 2, 50], 50, [0, 0, 50]), ([1, 2, 50], 53, [1, 2, 50])],
+)
+def test_tiny_groups_come_last(sizes, budget, expected):
+    assert counts(quota(labels(sizes), None, rows(sum(sizes), budget), tiny=2), 3) == expected
+
+
+def test_what_is_left_for_tiny_groups_goes_by_preference():
+    """Sizes 1, 2, 50 and 52 picks: two of the three rows of the tiny groups, the first in the order."""
+    order = np.random.default_rng(0).permutation(53)
+    picks = quota(labels([1, 2, 50]), order, rows(53, 52), tiny=2)
+    assert len(picks) == 52 and picks.shortfall is None
+    assert set(range(53)) - set(picks.index.tolist()) == {[i for i in order if i < 3][-1]}
+    assert counts(quota(labels([2, 2, 2]), None, rows(6, 4), tiny=2), 3) == [2, 2, 0]
+    assert len(quota(labels([2, 2, 2]), None, rows(6, 0), tiny=2)) == 0
 
 
 def test_quota_follows_the_preference_and_says_why():
@@ -200,7 +250,7 @@ def test_quota_of_tokens():
     limit = Limit(np.array([10, 10, 10, 10, 100, 100, 100], dtype=float), 200, "tokens")
     # short is worth 40 and takes all of it; long may take 160, so one row; 60 are left and fit nobody
     assert quota(strata, None, limit).index.tolist() == [0, 1, 2, 3, 4]
-    # proportional: short floor(200 * 40 / 340) = 23, two rows; long 176, one row; then 80 left: long no, short twice
+    # proportional: short 200 * 40 / 340 = 23.5, two rows; long 176.5, one row; then 80 left: long no, short twice
     assert quota(strata, None, limit, rule="proportional").index.tolist() == [0, 1, 2, 3, 4]
     tight = Limit(limit.costs, 130, "tokens")
     # equal: short 40 of 65; long 90, no row; left 90: nothing fits

@@ -1,0 +1,36 @@
+"""K-means on vectors, by faiss."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+POINTS = 256  # per centroid, that faiss trains on at most unless told otherwise
+
+
+def kmeans(
+    vectors: np.ndarray, k: int, rng: np.random.Generator, *, iterations: int = 20, starts: int = 1, points: int = POINTS
+) -> NDArray[np.int64]:
+    """The cluster of each vector, int64 [n] from 0 to k - 1; a cluster may be empty. Fewer vectors than k are as many clusters.
+
+    vectors     float [n, d], finite; Euclidean distance.
+    iterations  of Lloyd's algorithm, from random points. starts: how often it begins anew; the best is kept.
+    points      vectors per centroid that the centroids are learned from, drawn at random; all are assigned in the end.
+
+    Raises ValueError for vectors that are not finite, or k below 1.
+    """
+    import faiss
+
+    data = np.ascontiguousarray(vectors, dtype=np.float32)
+    if data.ndim != 2 or not np.isfinite(data).all():
+        raise ValueError("k-means needs finite vectors [n, d]")
+    if k < 1:
+        raise ValueError(f"k must be at least 1, not {k}")
+    k = min(k, len(data))
+    if k == 0:
+        return np.empty(0, dtype=np.int64)
+    learner = faiss.Kmeans(
+        data.shape[1], k, niter=iterations, nredo=starts, seed=int(rng.integers(2**31)), max_points_per_centroid=points,
+        min_points_per_centroid=1, verbose=False,
+    )  # fmt: skip
+    learner.train(data)
+    found: NDArray[np.int64] = learner.index.search(data, 1)[1][:, 0].astype(np.int64)
+    return found
