@@ -360,9 +360,13 @@ class Engine(Pools):
         note: str | None = None
         if drift:
             note = f"{fit_name(fit)}: the fit {folder.name} was kept although {drift:.1%} of the rows have changed"
-            if note not in self.notes:
-                self.notes.append(note)
+            self.note(note)
         return folder, note
+
+    def note(self, text: str) -> None:
+        """Say something about the run, once: people see it, and the manifest keeps it."""
+        if text not in self.notes:
+            self.notes.append(text)
 
     def kept(self, fit: Fit | Vocabulary) -> tuple[Path, float] | None:
         """(folder, share of rows changed) of the fit that serves, by the rule of `refit`; None when one must be made."""
