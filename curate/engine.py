@@ -23,7 +23,7 @@ from curate.generations import REPLY_TYPE, REPLY_VERSION, record_replies
 from curate.jobs import Job
 from curate.lm.encodings import Encodings
 from curate.lm.models import ModelSpec, context_length, forward_flops, resolve_device
-from curate.lm.observables import FORWARD_VERSION, OBSERVABLES, TOKEN_LOGPROBS
+from curate.lm.observables import FORWARD_VERSION, OBSERVABLES, POOLED, TOKEN_LOGPROBS
 from curate.lm.views import CONVERSATION, RESPONSE, VIEW_VERSION, PairView, RowView, View, printed_once, start_token
 from curate.lm.weights import WEIGHT_VERSION
 from curate.method import Data, Method
@@ -190,7 +190,7 @@ class Engine(Pools):
         for step in plan.passes:
             ids = self.ids(step.rows)
             seconds += max((self.artifact(step, name).seconds(ids) for name in step.recorded), default=0.0)
-            flops += forward_flops(base_model(step.model), int(self.view(step).lengths.sum())) if step.forwards else 0.0
+            flops += forward_flops(base_model(step.model), self.forwarded(step)) if step.forwards else 0.0
         for asked in plan.replies:
             seconds += self.replies(asked).seconds(self.ids(asked.rows))
             flops += forward_flops(
@@ -306,6 +306,12 @@ class Engine(Pools):
             lacks &= np.array([row_id not in failed for row_id in ids])
         return np.flatnonzero(lacks)
 
+    def forwarded(self, step: Pass, index: np.ndarray | None = None) -> int:
+        """Tokens that the model of a pass runs over for the rows at these positions, None for all."""
+        view = self.view(step)
+        pooled = any(name in POOLED for name in step.needs)
+        return view.forwarded(np.arange(len(view)) if index is None else index, SHARD_TOKENS, pooled)
+
     def artifact(self, step: Pass, name: str) -> RowArtifact:
         return self.store.rows(self.observable_spec(step, name), OBSERVABLES[name].type)
 
@@ -337,7 +343,7 @@ class Engine(Pools):
 
     def _run_pass(self, step: Pass) -> None:
         view, missing = self.view(step), self.missing(step)
-        total = int(view.lengths[missing].sum())
+        total = self.forwarded(step, missing)
         name = pass_name(step, len(missing))
         with self.stage("pass", pass_name(step)) as stage, progress.task(name, total, "tokens") as advance:
             result = record(
@@ -513,9 +519,13 @@ class Engine(Pools):
         note: str | None = None
         if drift:
             note = f"{fit_name(fit)}: the fit {folder.name} was kept although {drift:.1%} of the rows have changed"
-            if note not in self.notes:
-                self.notes.append(note)
+            self.note(note)
         return folder, note
+
+    def note(self, text: str) -> None:
+        """Say something about the run, once: people see it, and the manifest keeps it."""
+        if text not in self.notes:
+            self.notes.append(text)
 
     def kept(self, fit: Fit | Vocabulary) -> tuple[Path, float] | None:
         """(folder, share of rows changed) of the fit that serves, by the rule of `refit`; None when one must be made."""

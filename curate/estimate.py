@@ -172,7 +172,7 @@ def estimate(plan: Plan, calibration: Calibration) -> list[Step]:
         view = engine.view(step)
         waits = any(engine.kept(fit) is None for fit in lineage(step.model)[-1:])
         missing = np.arange(len(view)) if waits else engine.missing(step)
-        tokens = int(view.lengths[missing].sum())
+        tokens = engine.forwarded(step, missing)
         if not tokens:
             steps.append(Step(pass_name(step), 0, 0, 0.0, 0.0, 0))
             continue
