@@ -7,7 +7,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -17,27 +17,20 @@ from curate.budget import Limit
 from curate.costs import break_even
 from curate.embedding.record import Encode
 from curate.embedding.tfidf import TfidfModel
-from curate.engine import SHARD_TOKENS, Engine
-from curate.gradients import adapted, projected
-from curate.gradients import flops as gradient_flops
+from curate.engine import Engine
 from curate.lm.batching import batches_by_length
 from curate.lm.encodings import scored_positions
-from curate.lm.models import ModelSpec, forward_flops, parameter_count, resolve_device
+from curate.lm.models import ModelSpec, parameter_count, resolve_device
 from curate.lm.views import CONVERSATION
-from curate.plan import (
-    Pass,
-    Plan,
-    base_model,
-    embed_name,
-    fit_name,
-    gradient_name,
-    lineage,
-    pass_name,
-    replies_name,
-    vocabulary,
-)
-from curate.requests import Embed, Fit, Generate, Gradients, Rows, Subset
+from curate.passes import SHARD_TOKENS
+from curate.plan import Pass, Plan, base_model, fit_name, lineage
+from curate.requests import Fit, Gradients, Rows, Subset
 from curate.training.config import TrainConfig, expected_tokens, training_flops
+from curate.work import RowWork, works
+from curate.work.embeddings import Embedding
+from curate.work.gradients import GradientWork, adapted, projected
+from curate.work.passes import Passing
+from curate.work.replies import Replying
 
 CALIBRATION_BATCHES = 3  # of forward passes
 WRITING = 4  # times as long as reading, roughly, in batches on a CPU
@@ -63,10 +56,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Speed:
-    """setup: seconds before the first batch. per_token: seconds. memory: bytes at the peak."""
+    """setup: seconds before the first batch. per_unit: seconds for a token, or a row of texts. memory: bytes at the peak."""
 
     setup: float
-    per_token: float
+    per_unit: float
     memory: int
 
 
@@ -79,6 +72,18 @@ class Calibration:
         self._trainings: dict[Any, Speed] = {}
         self._gradients: dict[Any, Speed] = {}
 
+    def speed(self, work: RowWork) -> Speed:
+        """Of row-wise work."""
+        if isinstance(work, Passing):
+            return self.forward(work.step)
+        if isinstance(work, Embedding):
+            return self.embedding(work)
+        if isinstance(work, GradientWork):
+            return self.gradients(work.asked)
+        assert isinstance(work, Replying)
+        reading = self.forward(Pass(work.base, work.asked.rows, CONVERSATION, ("mean_loss",)))
+        return replace(reading, per_unit=WRITING * reading.per_unit)
+
     def forward(self, step: Pass) -> Speed:
         """Of a pass; where its model is a fit that was not made yet, of the plain model, which is as fast."""
         from curate.lm.forward import traces
@@ -86,7 +91,7 @@ class Calibration:
         model = base_model(step.model)
         key = model, step.rows, step.view, step.needs
         if key not in self._passes:
-            view = self.engine.view(step)
+            view = Passing(self.engine, step).view()
             began = time.perf_counter()
             self.engine.unload()  # so that loading is timed
             network = self.engine.load(model)
@@ -119,9 +124,9 @@ class Calibration:
             network = self.engine.load_for_training(model, recipe)
             tell = lambda done, total: marks.append(time.perf_counter())  # noqa: E731
             result = train(network, tokenizer, encodings, few, reference=losses, progress=tell)
-            per_token = float(np.median(np.diff(marks[warm - 1 :]))) * steps / result.tokens
-            setup = max(0.0, marks[-1] - began - per_token * result.tokens)
-            self._trainings[key] = Speed(setup, per_token, peak_memory(self.engine))
+            per_unit = float(np.median(np.diff(marks[warm - 1 :]))) * steps / result.tokens
+            setup = max(0.0, marks[-1] - began - per_unit * result.tokens)
+            self._trainings[key] = Speed(setup, per_unit, peak_memory(self.engine))
         return self._trainings[key]
 
     def gradients(self, request: Gradients) -> Speed:
@@ -141,18 +146,18 @@ class Calibration:
             sample = encodings.take(typical(encodings.lengths, engine.batch_tokens))
             list(projected(network, sample, request.config, moments, batch_tokens=engine.batch_tokens))
             taken = time.perf_counter() - began
-            per_token = max(taken - each, 0.0) / max(1, int(sample.lengths.sum())) + each / SHARD_TOKENS
-            self._gradients[key] = Speed(setup, per_token, peak_memory(engine))
+            per_unit = max(taken - each, 0.0) / max(1, int(sample.lengths.sum())) + each / SHARD_TOKENS
+            self._gradients[key] = Speed(setup, per_unit, peak_memory(engine))
         return self._gradients[key]
 
-    def embedding(self, embed: Embed) -> Speed:
+    def embedding(self, work: Embedding) -> Speed:
         """Of an embedding of texts, for each row instead of token; where TF-IDF must learn its words, that is in it."""
-        texts = list(islice(self.engine.texts(embed.rows, embed.view), EMBEDDED_ROWS))
-        began, words = time.perf_counter(), vocabulary(embed)
-        if words is not None and self.engine.kept(words) is None:
+        texts = list(islice(self.engine.texts(work.asked.rows, work.asked.view), EMBEDDED_ROWS))
+        began, words = time.perf_counter(), work.words
+        if words is not None and work.waits:
             encode: Encode = lambda texts: TfidfModel.fit(texts, words.dimensions).encode(texts)  # noqa: E731
         else:
-            encode = self.engine.encoder(embed)
+            encode = work.encoder()
         encode(texts[:1])
         setup, began = time.perf_counter() - began, time.perf_counter()
         encode(texts)
@@ -160,66 +165,25 @@ class Calibration:
 
 
 def estimate(plan: Plan, calibration: Calibration) -> list[Step]:
-    """A line for each fit, each pass that runs a model, each embedding of texts and each job of gradients, as they run.
+    """A line for each fit and all row-wise work of a plan, in the order in which they run.
 
     A fit that was made on other rows and serves all the same is in the engine's notes.
     """
     engine = calibration.engine
     steps = [_fit(fit, calibration) for fit in plan.fits]
-    for step in plan.passes:
-        if not step.forwards:
-            continue
-        view = engine.view(step)
-        waits = any(engine.kept(fit) is None for fit in lineage(step.model)[-1:])
-        missing = np.arange(len(view)) if waits else engine.missing(step)
-        tokens = engine.forwarded(step, missing)
-        if not tokens:
-            steps.append(Step(pass_name(step), 0, 0, 0.0, 0.0, 0))
-            continue
-        speed = calibration.forward(step)
-        flops, seconds = forward_flops(base_model(step.model), tokens), speed.setup + speed.per_token * tokens
-        steps.append(Step(pass_name(step, len(missing)), len(missing), tokens, flops, seconds, speed.memory))
-    steps += [_replies(asked, calibration) for asked in plan.replies]
-    steps += [_embed(embed, calibration) for embed in plan.embeds]
-    return steps + [_gradients(request, calibration) for request in plan.gradients]
+    for words in plan.vocabularies:
+        if engine.kept(words) is not None:
+            engine.serving(words)  # which notes that the words are those of other rows
+    return steps + [_rowwise(work, calibration) for work in works(engine, plan)]
 
 
-def _gradients(request: Gradients, calibration: Calibration) -> Step:
-    engine = calibration.engine
-    lengths = engine.encodings(base_model(request.model), request.rows).lengths
-    waits = any(engine.kept(fit) is None for fit in lineage(request.model)[-1:])
-    missing = np.arange(len(lengths)) if waits else engine.missing_gradients(request)
-    tokens = int(lengths[missing].sum())
-    if not tokens:
-        return Step(gradient_name(request), 0, 0, 0.0, 0.0, 0)
-    speed, name = calibration.gradients(request), gradient_name(request, len(missing))
-    seconds = speed.setup + speed.per_token * tokens
-    return Step(name, len(missing), tokens, gradient_flops(request, tokens), seconds, speed.memory)
-
-
-def _replies(asked: Generate, calibration: Calibration) -> Step:
-    """At most: as if every reply had the length allowed."""
-    engine, model = calibration.engine, base_model(asked.model)
-    waits = any(engine.kept(fit) is None for fit in lineage(asked.model)[-1:])
-    missing = np.arange(asked.rows.size) if waits else engine.missing_replies(asked)
-    if not len(missing):
-        return Step(replies_name(asked), 0, 0, 0.0, 0.0, 0)
-    tokens = int(engine.encodings(model, asked.rows).lengths[missing].sum()) + asked.max_new_tokens * len(missing)
-    speed = calibration.forward(Pass(model, asked.rows, CONVERSATION, ("mean_loss",)))
-    seconds = speed.setup + WRITING * speed.per_token * tokens
-    return Step(replies_name(asked, len(missing)), len(missing), tokens, forward_flops(model, tokens), seconds, speed.memory)
-
-
-def _embed(embed: Embed, calibration: Calibration) -> Step:
-    """How many tokens and FLOPs a reader of texts takes is not known beforehand."""
-    engine, words = calibration.engine, vocabulary(embed)
-    missing = engine.missing_vectors(embed)
-    if words is not None and engine.kept(words) is not None:
-        engine.serving(words)  # which notes that the words are those of other rows
-    if not len(missing):
-        return Step(embed_name(embed), 0, 0, 0.0, 0.0, 0)
-    speed = calibration.embedding(embed)
-    return Step(embed_name(embed, len(missing)), len(missing), 0, 0.0, speed.setup + speed.per_token * len(missing), speed.memory)
+def _rowwise(work: RowWork, calibration: Calibration) -> Step:
+    missing = work.missing()
+    if not len(missing) or (work.unit == "tokens" and not work.tokens(missing)):
+        return Step(work.name(), 0, 0, 0.0, 0.0, 0)
+    speed, tokens = calibration.speed(work), work.tokens(missing)
+    seconds = speed.setup + speed.per_unit * work.amount(missing)
+    return Step(work.name(len(missing)), len(missing), tokens, work.flops(tokens), seconds, speed.memory)
 
 
 def _fit(fit: Fit, calibration: Calibration) -> Step:
@@ -235,7 +199,7 @@ def training(
     """A line for `times` trainings by one recipe on these rows, or on so many tokens of them."""
     tokens = expected_tokens(recipe, calibration.engine.encodings(model, rows).lengths) * times
     speed = calibration.training(model, rows, recipe)
-    seconds = speed.setup * times + speed.per_token * tokens
+    seconds = speed.setup * times + speed.per_unit * tokens
     return Step(name, rows.size, tokens, full_flops(model, recipe, tokens), seconds, speed.memory)
 
 

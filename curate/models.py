@@ -43,14 +43,14 @@ class Models:
 
     def weights_hash(self, model: ModelSpec) -> str:
         """The fingerprint of a model's weights and config."""
-        return self._hash(model.folder(), WEIGHT_FILES)
+        return self.files_hash(model.folder(), WEIGHT_FILES)
 
     def encoding_spec(self, model: ModelSpec) -> dict[str, Any]:
         """What token ids depend on: the address of a row-wise artifact."""
         return {
             "kind": "encoding",
             "version": ENCODE_VERSION,
-            "tokenizer": self._hash(model.folder(), TOKENIZER_FILES),
+            "tokenizer": self.files_hash(model.folder(), TOKENIZER_FILES),
             "max_length": self.length_limit(model),
         }
 
@@ -58,7 +58,8 @@ class Models:
         """What token weights depend on beside the token ids."""
         return {"kind": "weights", "version": WEIGHT_VERSION, "encoding": self.encoding_spec(model)}
 
-    def _hash(self, folder: Path, patterns: tuple[str, ...]) -> str:
+    def files_hash(self, folder: Path, patterns: tuple[str, ...]) -> str:
+        """The fingerprint of the files in a folder that match; each file is read once for all runs on a store."""
         before = len(self._hashes)
         found = hash_files(folder, patterns, self._hashes)
         if len(self._hashes) > before:

@@ -14,13 +14,14 @@ from curate.store import RowArtifact
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+SHARD_TOKENS = 100_000  # what a killed run loses at most
 NOT_FINITE = "the model gave a number that is not finite"
 NOTHING_TO_SCORE = "no token to score in this view"
 
 
 @dataclass
-class PassResult:
-    """tokens: forwarded. failed: row id -> why it has no value in this run; not kept, for another run may have the means."""
+class Done:
+    """tokens: run over. failed: row id -> why it has no value in this run; not kept, for another run may have the means."""
 
     tokens: int = 0
     failed: dict[str, str] = field(default_factory=dict)
@@ -33,9 +34,8 @@ def record(
     artifacts: Mapping[str, RowArtifact],
     *,
     batch_tokens: int,
-    shard_tokens: int,
     progress: Callable[[int], None],
-) -> PassResult:
+) -> Done:
     """Run a model over rows of a view and keep the observables that `artifacts` names, null with a reason where there is none.
 
     missing  int64, positions of the rows to run. Shards are cut over all rows of the view, so a run that was killed goes
@@ -43,7 +43,7 @@ def record(
     """
     from curate.lm.shared_prefix import traces_of_view
 
-    result = PassResult()
+    result = Done()
 
     def count(tokens: int) -> None:
         result.tokens += tokens
@@ -52,7 +52,7 @@ def record(
     wanted = np.zeros(len(view), dtype=bool)
     wanted[missing] = True
     needs = tuple(dict.fromkeys(need for name in artifacts for need in OBSERVABLES[name].needs))
-    for shard in view.shards(shard_tokens):
+    for shard in view.shards(SHARD_TOKENS):
         part = shard[wanted[shard]]
         if not len(part):
             continue

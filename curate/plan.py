@@ -50,6 +50,9 @@ class Pass:
         return tuple(dict.fromkeys(need for name in self.observables for need in OBSERVABLES[name].needs))
 
 
+RowWise = Pass | Generate | Embed | Gradients
+
+
 @dataclass(frozen=True)
 class Plan:
     """Fits before passes, and a fit behind the one that it goes on from. Embeds are those of texts."""
@@ -59,6 +62,11 @@ class Plan:
     embeds: tuple[Embed, ...] = ()
     replies: tuple[Generate, ...] = ()
     gradients: tuple[Gradients, ...] = ()
+
+    @property
+    def rowwise(self) -> tuple[RowWise, ...]:
+        """All but the fits, in the order in which it runs; passes for which no model runs are left out."""
+        return (*(step for step in self.passes if step.forwards), *self.replies, *self.embeds, *self.gradients)
 
     @property
     def vocabularies(self) -> tuple[Vocabulary, ...]:

@@ -10,16 +10,17 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-import curate.engine
+import curate.fitting
 import curate.lm.forward
 import curate.models
+import curate.passes
 from curate.engine import Engine
 from curate.errors import CurateError, InputError
 from curate.lm.encodings import ENCODING_TYPE, from_arrow, scored_positions
 from curate.lm.models import ModelSpec
 from curate.lm.observables import OBSERVABLES, Observable
 from curate.method import Method
-from curate.plan import Pass, base_model, fit_name, merge, pass_name
+from curate.plan import base_model, fit_name, merge, pass_name
 from curate.pool import read_pool
 from curate.preparation import prepare
 from curate.registry import make_method
@@ -243,7 +244,7 @@ def test_what_makes_a_result_is_in_its_address(store, small_pool, tiny, base4m, 
     def address(model=tiny, observable="mean_loss", **settings):
         engine, spec = Engine(store=store, **settings), ModelSpec(str(model))
         _, rows, _ = engine.add("pool", pool, spec)
-        return engine.artifact(Pass(spec, rows, "conversation", (observable,)), observable).folder.name
+        return engine.work(Observe(spec, rows, observable)).artifact(observable).folder.name
 
     changed = [
         address(),
@@ -255,7 +256,11 @@ def test_what_makes_a_result_is_in_its_address(store, small_pool, tiny, base4m, 
     ]
     assert len(set(changed)) == 6
     assert address(same) == address() == address(batch_tokens=77, refit="never")
-    for module, name in ((curate.engine, "FORWARD_VERSION"), (curate.engine, "VIEW_VERSION"), (curate.models, "ENCODE_VERSION")):
+    for module, name in (
+        (curate.fitting, "FORWARD_VERSION"),
+        (curate.fitting, "VIEW_VERSION"),
+        (curate.models, "ENCODE_VERSION"),
+    ):
         with monkeypatch.context() as patch:
             patch.setattr(module, name, 99)
             assert address() not in changed
@@ -286,7 +291,7 @@ def test_a_first_pass_over_known_tokens_is_work(run, store, small_pool, tiny):
 @pytest.mark.parametrize("survive", [0, 1, 11, 23, 35])
 def test_a_killed_pass_goes_on_with_the_same_bits(run, make_pool, tmp_path, tiny, monkeypatch, survive):
     pool = make_pool(range(36))
-    monkeypatch.setattr(curate.engine, "SHARD_TOKENS", 150)
+    monkeypatch.setattr(curate.passes, "SHARD_TOKENS", 150)
     undisturbed = Engine(store=Store(tmp_path / "undisturbed"), batch_tokens=128)
     want = score(pool, Logprobs(), model=tiny, engine=undisturbed)
     real = curate.lm.forward.traces
@@ -321,7 +326,7 @@ def shards(store):
 
 def test_a_killed_pass_keeps_its_whole_shards(run, make_pool, monkeypatch):
     pool = make_pool(range(24))
-    monkeypatch.setattr(curate.engine, "SHARD_TOKENS", 200)
+    monkeypatch.setattr(curate.passes, "SHARD_TOKENS", 200)
     real = curate.lm.forward.traces
     calls = []
 
@@ -543,7 +548,7 @@ def test_a_fit_on_a_subset_is_the_fit_on_a_pool_of_those_rows(store, small_pool,
     _, rows, _ = other.add("pool", whole.take([1, 4, 5, 9]), data.model)
     alone = Fit(data.model, rows, QUICK)
     assert other.fitted(alone).address == engine.fitted(fit).address
-    assert not len(other.missing(merge([Observe(alone, rows, "mean_loss")]).passes[0]))
+    assert not len(other.work(Observe(alone, rows, "mean_loss")).missing())
     assert np.array_equal(
         other.answer(Observe(alone, rows, "mean_loss")).values, engine.answer(Observe(fit, part, "mean_loss")).values
     )

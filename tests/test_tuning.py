@@ -83,14 +83,14 @@ def test_a_training_that_was_stopped_is_gone_on_with(engine, small_pool, tiny, t
         yield stop if unit == "steps" else lambda done: None
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("curate.engine.progress.task", task)
+        patch.setattr("curate.fitting.progress.task", task)
         curate.train(small_pool, out=tmp_path / "out", model=tiny, recipe=recipe, engine=engine)
     assert not (tmp_path / "out").exists() and (tmp_path / "out.unfinished" / "states" / "step-3").is_dir()
     with pytest.raises(InputError, match="other settings"):
         curate.train(small_pool, out=tmp_path / "out", model=tiny, recipe=recipe.model_copy(update={"seed": 1}), engine=engine)
     steps.clear()
     with monkeypatch.context() as patch:
-        patch.setattr("curate.engine.progress.task", task)
+        patch.setattr("curate.fitting.progress.task", task)
         steps.extend([0] * 5)  # it will not stop again
         curate.train(small_pool, out=tmp_path / "out", model=tiny, recipe=recipe, engine=engine)
     assert len(steps) == 5 + 5 and not (tmp_path / "out.unfinished").exists()

@@ -11,7 +11,6 @@ import pytest
 
 import curate
 import curate.embedding.record
-import curate.engine
 import curate.models
 from curate.embedding import make_embedder
 from curate.embedding.tfidf import UNKNOWN, TfidfModel

@@ -25,15 +25,15 @@ def _lay_down_capabilities() -> None:
 
 
 def _obey(order: dict[str, Any]) -> None:
-    import curate.engine
     import curate.lm.forward
+    import curate.passes
     from curate.cli import _main
 
     folder = Path(order["folder"])
     for stream, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(folder / name, os.O_CREAT | os.O_WRONLY | os.O_TRUNC), stream)
     os.chdir(order["cwd"])
-    curate.engine.SHARD_TOKENS = order["shard_tokens"]
+    curate.passes.SHARD_TOKENS = order["shard_tokens"]
     real = curate.lm.forward.traces
 
     def watched(model: Any, encodings: Any, *given: Any, **named: Any) -> Any:

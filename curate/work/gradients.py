@@ -8,20 +8,21 @@ import numpy as np
 import pyarrow as pa
 
 from curate.errors import InputError
+from curate.fitting import Fitting
 from curate.lm.batching import shards_by_tokens
 from curate.lm.encodings import Encodings
 from curate.lm.gradient_config import GRADIENT_VERSION, FreshAdapters, GradientConfig
 from curate.lm.models import forward_flops
-from curate.passes import PassResult
-from curate.plan import base_model
+from curate.passes import SHARD_TOKENS, Done
+from curate.plan import base_model, gradient_name
 from curate.requests import Checkpoint, Gradients
+from curate.signals import RowVector, as_vectors
 from curate.store import RowArtifact
+from curate.work.base import RowWork, kept_values
 
 if TYPE_CHECKING:
     import torch
     from peft import PeftModel
-
-    from curate.engine import Engine
 
 PROJECTED_NUMBERS = {"cpu": 1 << 26, "gpu": 1 << 29}  # entries of gradients that wait to be projected at once: 256 MB, 2 GB
 FORWARDS = 3  # a row's gradient takes about as much as so many forward passes: one, and back through frozen weights
@@ -29,25 +30,50 @@ FORWARDS = 3  # a row's gradient takes about as much as so many forward passes: 
 Moments = Mapping[str, Mapping[str, "torch.Tensor"]]  # by parameter: exp_avg, exp_avg_sq and step
 
 
-def artifact(engine: "Engine", request: Gradients) -> RowArtifact:
-    """Where the vectors of a request are kept. CurateError where its fit was not made yet."""
-    spec = {
-        "kind": "gradient",
-        "version": GRADIENT_VERSION,
-        "model": engine.model_hash(request.model),
-        "encoding": engine.encoding_spec(base_model(request.model)),
-        "dtype": engine.pass_dtype,
-        "config": request.config.identity(),
-    }
-    return engine.store.rows(spec, pa.list_(pa.float16() if request.config.dtype == "float16" else pa.float32()))
+class GradientWork(RowWork):
+    """The projected gradient of each row at a model's adapters."""
+
+    kind = "gradients"
+
+    def __init__(self, engine: Fitting, asked: Gradients) -> None:
+        super().__init__(engine, asked.rows, asked.model, asked)
+        self.asked, self.base = asked, base_model(asked.model)
+
+    def name(self, missing: int = 0) -> str:
+        return gradient_name(self.asked, missing)
+
+    def artifacts(self) -> dict[str, RowArtifact]:
+        config = self.asked.config
+        spec = {
+            "kind": "gradient",
+            "version": GRADIENT_VERSION,
+            "model": self.engine.model_hash(self.asked.model),
+            "encoding": self.engine.encoding_spec(self.base),
+            "dtype": self.engine.pass_dtype,
+            "config": config.identity(),
+        }
+        return {"gradient": self.engine.store.rows(spec, pa.list_(pa.float16() if config.dtype == "float16" else pa.float32()))}
+
+    def tokens(self, positions: np.ndarray) -> int:
+        return int(self.engine.encodings(self.base, self.asked.rows).lengths[positions].sum())
+
+    def flops(self, tokens: int) -> float:
+        """Projecting is left out."""
+        return FORWARDS * forward_flops(self.base, tokens)
+
+    def compute(self, missing: np.ndarray, advance: Callable[[int], None]) -> Done:
+        network, moments = adapted(self.engine, self.asked)
+        encodings, kept = self.engine.encodings(self.base, self.asked.rows), self.artifacts()["gradient"]
+        return record(
+            network, moments, encodings, missing, self.asked.config, kept, batch_tokens=self.engine.batch_tokens, progress=advance
+        )
+
+    def answer(self) -> RowVector:
+        values, there, reasons = kept_values(self.artifacts()["gradient"], self.engine.ids(self.rows), self.failed)
+        return as_vectors(values, there, reasons)
 
 
-def flops(request: Gradients, tokens: int) -> float:
-    """Of the gradients of rows of so many tokens; projecting them is left out."""
-    return FORWARDS * forward_flops(base_model(request.model), tokens)
-
-
-def adapted(engine: "Engine", request: Gradients, *, made: bool = True) -> "tuple[PeftModel, Moments | None]":
+def adapted(engine: Fitting, request: Gradients, *, made: bool = True) -> "tuple[PeftModel, Moments | None]":
     """The model of a request with its adapters on it, and the optimizer's state of a checkpoint.
 
     made  False: of a checkpoint that is not there yet, a model with untrained adapters of the same shape.
@@ -146,9 +172,8 @@ def record(
     kept: RowArtifact,
     *,
     batch_tokens: int,
-    shard_tokens: int,
     progress: Callable[[int], None],
-) -> PassResult:
+) -> Done:
     """Keep the vectors of rows, null with a reason where there is none.
 
     missing  int64, positions of the rows. Shards are cut over all rows, so a run that was killed goes on with the same ones;
@@ -156,23 +181,23 @@ def record(
     """
     from curate.lm.gradients import NOT_FINITE, NOTHING_TO_LEARN
 
-    result = PassResult()
+    result = Done()
     wanted = np.zeros(len(encodings), dtype=bool)
     wanted[missing] = True
-    for shard in shards_by_tokens(encodings.lengths, shard_tokens):
+    for shard in shards_by_tokens(encodings.lengths, SHARD_TOKENS):
         part = shard[wanted[shard]]
         if not len(part):
             continue
         began, rows = time.perf_counter(), encodings.take(part)
-        found = dict(projected(network, rows, config, moments, batch_tokens=batch_tokens, progress=progress))
+        vectors = dict(projected(network, rows, config, moments, batch_tokens=batch_tokens, progress=progress))
         result.tokens += int(rows.lengths.sum())
-        lasting = {i: what for i, what in found.items() if not isinstance(what, str) or what in (NOT_FINITE, NOTHING_TO_LEARN)}
-        result.failed |= {rows.row_ids[i]: str(what) for i, what in found.items() if i not in lasting}
+        lasting = {i: what for i, what in vectors.items() if not isinstance(what, str) or what in (NOT_FINITE, NOTHING_TO_LEARN)}
+        result.failed |= {rows.row_ids[i]: str(what) for i, what in vectors.items() if i not in lasting}
         places = sorted(lasting)
         kept.put(
             [rows.row_ids[i] for i in places],
-            [None if isinstance(found[i], str) else found[i] for i in places],
-            [what if isinstance(what := found[i], str) else None for i in places],
+            [None if isinstance(vectors[i], str) else vectors[i] for i in places],
+            [what if isinstance(what := vectors[i], str) else None for i in places],
             time.perf_counter() - began,
         )
     return result

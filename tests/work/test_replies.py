@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from curate.engine import Engine
-from curate.generations import overlap, split
 from curate.lm.models import ModelSpec
 from curate.plan import merge
 from curate.pool import read_pool
@@ -13,6 +12,7 @@ from curate.preparation import prepare
 from curate.requests import Fit, Generate, Subset
 from curate.store import Store
 from curate.training.config import TrainConfig
+from curate.work.replies import overlap, split
 
 
 @pytest.mark.parametrize(
@@ -85,8 +85,8 @@ def test_replies_are_kept_and_only_new_rows_are_asked(asked):
     [stage] = engine.stages[before:]
     assert stage.kind == "replies" and stage.reused_rows == 4 and not stage.computed_rows
     more = Generate(data.model, Subset(data.pool, [0, 3, 5, 7, 11]), 12)
-    assert engine.missing_replies(more).tolist() == [2]
-    assert len(engine.missing_replies(Generate(data.model, request.rows, 13))) == 4
+    assert engine.work(more).missing().tolist() == [2]
+    assert len(engine.work(Generate(data.model, request.rows, 13)).missing()) == 4
 
 
 def test_a_fit_replies_as_well_and_is_made_first(asked):

@@ -7,9 +7,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-import curate.engine
-import curate.gradients
 import curate.lm.gradients
+import curate.work.gradients
 from curate import Engine, Store
 from curate.errors import CurateError, InputError
 from curate.estimate import Calibration, estimate
@@ -108,10 +107,10 @@ def test_what_waits_to_be_projected_is_bounded(ready, monkeypatch):
     engine, rows, model = ready()
     request = at(model, rows)
     engine.execute(merge([request]))
-    network, moments = curate.gradients.adapted(engine, request)
+    network, moments = curate.work.gradients.adapted(engine, request)
     encodings = engine.encodings(model, rows)
-    monkeypatch.setitem(curate.gradients.PROJECTED_NUMBERS, "cpu", 5 * 512)
-    found = dict(curate.gradients.projected(network, encodings, WHOLE, moments, batch_tokens=64))
+    monkeypatch.setitem(curate.work.gradients.PROJECTED_NUMBERS, "cpu", 5 * 512)
+    found = dict(curate.work.gradients.projected(network, encodings, WHOLE, moments, batch_tokens=64))
     assert sorted(found) == list(range(24))
     close([found[i] for i in range(24)], engine.answer(request).values)
 
@@ -193,7 +192,7 @@ def test_nothing_is_computed_twice(ready, make_pool, monkeypatch):
 def test_another_setting_is_another_vector(ready):
     engine, rows, model = ready()
     folders = {
-        curate.gradients.artifact(engine, Gradients(model, rows, GradientConfig(fresh=fresh, **settings))).folder
+        engine.work(Gradients(model, rows, GradientConfig(fresh=fresh, **settings))).artifacts()["gradient"].folder
         for fresh in (FRESH, FreshAdapters(r=4, seed=1))
         for settings in (
             {},
@@ -208,10 +207,10 @@ def test_another_setting_is_another_vector(ready):
 
 
 def test_a_killed_job_goes_on_with_the_same_shards(ready, monkeypatch):
-    monkeypatch.setattr(curate.engine, "SHARD_TOKENS", 150)
+    monkeypatch.setattr(curate.work.gradients, "SHARD_TOKENS", 150)
     engine, rows, model = ready()
     request = Gradients(model, rows, GradientConfig(projection="none", fresh=FRESH))
-    real, shards = curate.gradients.projected, []
+    real, shards = curate.work.gradients.projected, []
 
     def dying(*args, **keys):
         shards.append(len(args[1]))
@@ -219,13 +218,13 @@ def test_a_killed_job_goes_on_with_the_same_shards(ready, monkeypatch):
             raise KeyboardInterrupt
         return real(*args, **keys)
 
-    monkeypatch.setattr(curate.gradients, "projected", dying)
+    monkeypatch.setattr(curate.work.gradients, "projected", dying)
     with pytest.raises(KeyboardInterrupt):
         engine.execute(merge([request]))
     done = sum(shards[:2])
-    monkeypatch.setattr(curate.gradients, "projected", real)
+    monkeypatch.setattr(curate.work.gradients, "projected", real)
     engine, rows, model = ready()
-    assert 0 < done < 24 and len(engine.missing_gradients(request)) == 24 - done
+    assert 0 < done < 24 and len(engine.work(request).missing()) == 24 - done
     engine.execute(merge([request]))
     assert jobs(engine) == [(24 - done, done)]
     whole = Engine(store=Store(engine.store.root / "other"))
@@ -250,10 +249,10 @@ def test_a_row_that_fails_is_tried_again_by_another_run(ready, monkeypatch):
     engine.execute(merge([request]))
     found = engine.answer(request)
     assert found.reasons[bad] == "the model failed on this row: no kernel" and np.isnan(found.values[bad]).all()
-    assert not len(engine.missing_gradients(request))
+    assert not len(engine.work(request).missing())
     monkeypatch.setattr(curate.lm.gradients, "_batch", real)
     engine, rows, model = ready()
-    assert bad in engine.missing_gradients(request)
+    assert bad in engine.work(request).missing()
     engine.execute(merge([request]))
     assert not engine.answer(request).is_null.any()
 

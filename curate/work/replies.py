@@ -8,9 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from curate.fitting import Fitting
 from curate.lm.batching import shards_by_tokens
 from curate.lm.encodings import Encodings
+from curate.lm.models import context_length, forward_flops
+from curate.lm.observables import FORWARD_VERSION
+from curate.passes import SHARD_TOKENS, Done
+from curate.plan import base_model, replies_name
+from curate.requests import Generate, Replies
 from curate.store import RowArtifact
+from curate.work.base import RowWork
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -33,7 +40,59 @@ def overlap(reply: np.ndarray, gold: np.ndarray) -> float:
     return 2 * shared / (len(reply) + len(gold)) if len(reply) + len(gold) else 1.0
 
 
-def record_replies(
+class Replying(RowWork):
+    """A model's own, greedy reply to the last question of each row."""
+
+    kind = "replies"
+
+    def __init__(self, engine: Fitting, asked: Generate) -> None:
+        super().__init__(engine, asked.rows, asked.model, asked)
+        self.asked, self.base = asked, base_model(asked.model)
+
+    def name(self, missing: int = 0) -> str:
+        return replies_name(self.asked, missing)
+
+    def artifacts(self) -> dict[str, RowArtifact]:
+        spec = {
+            "kind": "reply",
+            "version": [REPLY_VERSION, FORWARD_VERSION],
+            "model": self.engine.model_hash(self.asked.model),
+            "encoding": self.engine.encoding_spec(self.base),
+            "max_new_tokens": self.asked.max_new_tokens,
+            "dtype": self.engine.pass_dtype,
+        }
+        return {"reply": self.engine.store.rows(spec, REPLY_TYPE)}
+
+    def tokens(self, positions: np.ndarray) -> int:
+        """As if every reply had the length allowed."""
+        lengths = self.engine.encodings(self.base, self.asked.rows).lengths
+        return int(lengths[positions].sum()) + self.asked.max_new_tokens * len(positions)
+
+    def flops(self, tokens: int) -> float:
+        return forward_flops(self.base, tokens)
+
+    def compute(self, missing: np.ndarray, advance: Callable[[int], None]) -> Done:
+        return record(
+            self.engine.load(self.asked.model),
+            self.engine.tokenizer(self.base),
+            self.engine.encodings(self.base, self.asked.rows),
+            missing,
+            self.artifacts()["reply"],
+            max_new_tokens=self.asked.max_new_tokens,
+            context=context_length(self.base.folder()),
+            batch_tokens=self.engine.batch_tokens,
+            progress=advance,
+        )
+
+    def answer(self) -> Replies:
+        table = self.artifacts()["reply"].get(self.engine.ids(self.asked.rows))
+        said = [value or {"text": None, "mean_loss": np.nan, "overlap": np.nan} for value in table["value"].to_pylist()]
+        loss, shared = (np.array([value[name] for value in said], dtype=np.float64) for name in ("mean_loss", "overlap"))
+        reasons = np.array(table["reason"].to_pylist(), dtype=object)
+        return Replies([value["text"] for value in said], loss, shared, reasons)
+
+
+def record(
     network: "PreTrainedModel",
     tokenizer: "PreTrainedTokenizerBase",
     rows: Encodings,
@@ -43,23 +102,21 @@ def record_replies(
     max_new_tokens: int,
     context: int | None,
     batch_tokens: int,
-    shard_tokens: int,
     progress: Callable[[int], None],
-) -> int:
+) -> Done:
     """Let a model reply, greedily, to rows that lack it, and keep each reply's text, mean loss and overlap with the row's own.
 
     mean_loss  nats per token of the reply under the model itself, its end included where the model ended it.
     overlap    see there, of token ids.
-    Returns the tokens read and written.
     """
     from curate.lm.forward import mean_losses
     from curate.lm.generate import decode, generate_ids, stop_ids
 
-    total = 0
+    result = Done()
     wanted = np.zeros(len(rows), dtype=bool)
     wanted[missing] = True
     stop = stop_ids(network, tokenizer)
-    for shard in shards_by_tokens(rows.lengths + max_new_tokens, shard_tokens):
+    for shard in shards_by_tokens(rows.lengths + max_new_tokens, SHARD_TOKENS):
         part = shard[wanted[shard]]
         if not len(part):
             continue
@@ -83,6 +140,6 @@ def record_replies(
         ids = [rows.row_ids[i] for i in part]
         artifact.put(ids, values, [None if value else NO_ROOM for value in values], time.perf_counter() - began)
         done = int(again.lengths.sum())
-        total += done
+        result.tokens += done
         progress(done)
-    return total
+    return result

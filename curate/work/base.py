@@ -1,0 +1,107 @@
+"""What all row-wise work has in common: where it is kept, what is missing, how it runs, what it cost."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from curate import progress
+from curate.fitting import Fitting
+from curate.jobs import Kind
+from curate.passes import Done
+from curate.plan import lineage
+from curate.requests import Model, Pairs, Rows, Subset
+from curate.stages import Stage
+from curate.store import RowArtifact
+
+
+class RowWork(ABC):
+    """One request of a plan and the engine that works on it."""
+
+    kind: ClassVar[Kind]
+    unit: ClassVar[str] = "tokens"  # what its time goes by
+
+    def __init__(self, engine: Fitting, rows: Rows | Subset | Pairs, model: Model | None, key: Any) -> None:
+        self.engine, self.rows, self.model = engine, rows, model
+        self.failed = engine.failures(key)  # rows that this run could not do, and why
+
+    @abstractmethod
+    def name(self, missing: int = 0) -> str:
+        """For people. missing: how many of the rows are to be computed, where it is not all of them."""
+
+    @abstractmethod
+    def artifacts(self) -> Mapping[str, RowArtifact]:
+        """Where the results are kept, by name. CurateError where a fit that they depend on was not made yet."""
+
+    @abstractmethod
+    def tokens(self, positions: np.ndarray) -> int:
+        """How many a model runs over for the rows at these positions, at most; 0 where no model runs."""
+
+    @abstractmethod
+    def compute(self, missing: np.ndarray, advance: Callable[[int], None]) -> Done:
+        """Work on the rows at these positions, keep what comes of them, and tell how far it is in its unit."""
+
+    @abstractmethod
+    def answer(self) -> Any:
+        """What the request is answered with, out of the store."""
+
+    def flops(self, tokens: int) -> float:
+        """Of so many tokens; 0 where no model runs."""
+        return 0.0
+
+    @property
+    def waits(self) -> bool:
+        """Whether a fit must be made first."""
+        return self.model is not None and any(self.engine.kept(fit) is None for fit in lineage(self.model)[-1:])
+
+    def missing(self) -> np.ndarray:
+        """Positions of the rows that were not computed yet, nor tried in this run."""
+        if self.waits:
+            return np.arange(self.rows.size)
+        ids = self.engine.ids(self.rows)
+        lacks = np.zeros(len(ids), dtype=bool)
+        for artifact in self.artifacts().values():
+            lacks |= artifact.positions(ids) < 0
+        if self.failed:
+            lacks &= np.array([row_id not in self.failed for row_id in ids])
+        return np.flatnonzero(lacks)
+
+    def amount(self, positions: np.ndarray) -> int:
+        """What is to be done for the rows at these positions, in its unit."""
+        return self.tokens(positions) if self.unit == "tokens" else len(positions)
+
+    def run(self) -> None:
+        """Work on what is missing."""
+        missing = self.missing()
+        if not len(missing):  # other work of this run had the same rows
+            return self.engine.stages.append(self.reused())
+        name, total = self.name(len(missing)), self.amount(missing)
+        with self.engine.stage(self.kind, self.name()) as stage, progress.task(name, total, self.unit) as advance:
+            done = self.compute(missing, advance)
+            stage.computed_rows, stage.reused_rows = len(missing), self.rows.size - len(missing)
+            stage.tokens, stage.flops = done.tokens, self.flops(done.tokens)
+        self.failed.update(done.failed)
+        self.engine.mark_computed(self.rows, missing)
+
+    def reused(self) -> Stage:
+        """The account of work that the store has all of."""
+        return Stage(self.kind, self.name(), reused_rows=self.rows.size)
+
+    def cost(self) -> tuple[float, float]:
+        """(seconds, FLOPs) of all the rows, whichever run computed them."""
+        ids = self.engine.ids(self.rows)
+        seconds = max((artifact.seconds(ids) for artifact in self.artifacts().values()), default=0.0)
+        return seconds, self.flops(self.tokens(np.arange(self.rows.size)))
+
+
+def kept_values(
+    artifact: RowArtifact, row_ids: Sequence[str], failed: Mapping[str, str]
+) -> tuple[pa.ChunkedArray, np.ndarray, np.ndarray]:
+    """What an artifact has of rows: (values of those that did not fail, int64 where these stand, object [n] reasons)."""
+    table = artifact.get([row_id for row_id in row_ids if row_id not in failed])
+    reasons = np.array([failed.get(row_id) for row_id in row_ids], dtype=object)
+    there = np.flatnonzero(reasons == None)  # noqa: E711 (elementwise)
+    reasons[there] = table["reason"].to_pylist()
+    return table["value"], there, reasons
