@@ -46,7 +46,7 @@ def lazy_greedy(objective: Objective, costs: NDArray[np.float64] | None = None) 
     while heap:
         size = 1
         while computed[heap[0][1]] < taken:  # twice as many at a time, as they turn out to be needed
-            some = []
+            some: list[int] = []
             while heap and len(some) < size and computed[heap[0][1]] < taken:
                 some.append(heappop(heap)[1])
             columns = np.array(some)
