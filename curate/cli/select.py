@@ -52,10 +52,9 @@ def select(
 
         return output.show_plan(
             plan_scores(
-                read, [chosen], engine=engine.make(), budget=parsed, **asdict(models), **asdict(others), recipe=recipe,
-                seed=seed,
+                read, [chosen], engine=engine.make(), budget=parsed, **asdict(models), **asdict(others), recipe=recipe, seed=seed
             )
-        )  # fmt: skip
+        )
     selection = engine.run(
         "select", pool=read, method=chosen, budget=parsed, **asdict(models), **asdict(others), seed=seed, fill=fill,
         recipe=recipe, command=["curate", *sys.argv[1:]],
