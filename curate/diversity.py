@@ -1,6 +1,6 @@
 """How diverse a set of vectors is: the log-determinant distance (arXiv 2402.02318)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
@@ -51,6 +51,7 @@ def log_determinant_distance(
     reference_rows: int = REFERENCE_ROWS,
     similarity: Similarity = Similarity("sphere"),  # noqa: B008 (frozen)
     seeds: Sequence[int] = SEEDS,
+    progress: Callable[[float], None] = lambda done: None,
 ) -> Diversity:
     """LDD = (sum_{t <= M} log d2_t of a reference - sum_{t <= M} log d2_t of the data) / M, by greedy MAP on each.
 
@@ -58,6 +59,7 @@ def log_determinant_distance(
     picks           M, at most the rows there are.
     reference_rows  N_ref points spread evenly over the unit sphere of d dimensions, for each of the seeds; the distance is the
                     mean over them. More points give slightly larger gains.
+    progress        called with 1 after the data and after each reference.
 
     Once the picks span every row that is left, each further pick counts log 1e-10. Raises ValueError when no row can be used, or
     the reference has fewer rows than are picked.
@@ -69,7 +71,12 @@ def log_determinant_distance(
     if reference_rows < picks:
         raise ValueError(f"a reference of {reference_rows} rows for {picks} picks")
     mean, spanned = mean_log_gain(Features(used, similarity), picks)
-    means = [mean_log_gain(Features(on_sphere(reference_rows, used.shape[1], seed), similarity), picks)[0] for seed in seeds]
+    progress(1)
+    means = []
+    for seed in seeds:
+        points = on_sphere(reference_rows, used.shape[1], seed)
+        means.append(mean_log_gain(Features(points, similarity), picks)[0])
+        progress(1)
     reference = float(np.mean(means))
     return Diversity(
         distance=reference - mean,

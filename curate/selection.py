@@ -235,6 +235,8 @@ def _filled(picks: Picks, prepared: Prepared, budget: Budget, rng: np.random.Gen
     order = rng.permutation(left)
     room = limit.capacity - limit.costs[picks.index].sum()
     extra = order[: int(np.searchsorted(np.cumsum(limit.costs[order]), room, side="right"))]
+    if not len(extra):
+        return picks
     return Picks(
         np.concatenate([picks.index, extra]),
         np.concatenate([picks.gain, np.full(len(extra), np.nan)]),

@@ -7,6 +7,7 @@ from typer import Option
 from curate.cli.expand import Only
 from curate.cli.options import EngineOptions, ModelOptions, PoolOptions, ReportOptions
 from curate.cli.terminal import console, print_json
+from curate.errors import InputError
 
 
 def methods(report: Annotated[ReportOptions, Only("as_json")]) -> None:
@@ -18,9 +19,10 @@ def methods(report: Annotated[ReportOptions, Only("as_json")]) -> None:
 
 
 def inspect(
-    pool: PoolOptions, models: Annotated[ModelOptions, Only("model")],
+    pool: PoolOptions, models: Annotated[ModelOptions, Only("model", "embedder")],
     engine: Annotated[EngineOptions, Only("store", "max_length")], report: ReportOptions,
     examples: Annotated[int, Option(min=0, help="conversations to show")] = 2,
+    diversity: Annotated[bool, Option("--diversity", help="measure it: log-determinant distance of the embeddings")] = False,
     tokens: Annotated[str | None, Option("--tokens", metavar="ID", help="of a selection of tokens: which a row has lost")] = None,
 ) -> None:  # fmt: skip
     """Look at a pool: shapes, sources, lengths, problems, duplicates, and conversations with what is learned from marked."""
@@ -32,5 +34,8 @@ def inspect(
     from curate.report.inspected import show_inspection
     from curate.report.inspection import inspect_pool
 
-    found = inspect_pool(pool.read(engine, models.model), models.model, engine.settings, engine.store, examples)
+    if models.embedder != ModelOptions.embedder and not diversity:
+        raise InputError("--embedder is of --diversity; give both")
+    by = models.embedder if diversity else None
+    found = inspect_pool(pool.read(engine, models.model), models.model, engine.settings, engine.store, examples, by)
     print_json(found.summary) if report.as_json else show_inspection(console(), found)

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
+from curate.report.diversity import show_diversity
 from curate.report.inspection import NEAR, NEAR_ROWS, REASONING_ROWS, Example, Inspection
 from curate.report.table import printable, show_table
 from curate.wording import account_of, counted
@@ -46,6 +47,8 @@ def show_inspection(console: Console, found: Inspection) -> None:
         console.print(Text(f"\n{said}"))
     _show_sources(console, s["sources"], s["near_duplicates"] is not None, s["rows_written"] > s["rows_pool"])
     _show_duplicates(console, s)
+    if s["diversity"]:
+        show_diversity(console, s["diversity"])
     for number, example in enumerate(found.examples, 1):
         console.print()
         console.print(_panel(number, example))

@@ -15,6 +15,7 @@ from curate.pool import Pool
 from curate.pool.near import near_duplicates
 from curate.pool.report import Rejected
 from curate.preparation import Unusable, as_model, counts, unusable_rows
+from curate.report.diversity import pool_diversity
 from curate.store import Store
 
 NEAR = 0.8  # how near rows are that an inspection counts as near-duplicates
@@ -40,8 +41,17 @@ class Inspection:
     examples: list[Example]
 
 
-def inspect_pool(pool: Pool, model: str | None, options: Mapping[str, Any], store: Path | None, examples: int) -> Inspection:
+def inspect_pool(
+    pool: Pool,
+    model: str | None,
+    options: Mapping[str, Any],
+    store: Path | None,
+    examples: int,
+    diversity: str | None = None,
+) -> Inspection:
     """Count, measure and sample a pool with a model's tokenizer and template.
+
+    diversity  the embedder by which the pool's log-determinant distance is measured; None: it is not.
 
     Near-duplicates are counted where the pool was not freed of them already and has at most NEAR_ROWS rows.
     """
@@ -86,6 +96,7 @@ def inspect_pool(pool: Pool, model: str | None, options: Mapping[str, Any], stor
             }
             for name, index in largest_first
         },
+        "diversity": None if diversity is None else pool_diversity(usable, diversity, engine, model=spec),
     }
     tokenizer, ids = engine.tokenizer(spec), usable.row_ids
 

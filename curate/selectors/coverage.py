@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from curate.selectors.kernels import Where, as_kernel
+from curate.selectors.kernels import as_kernel
 
 
 class Coverage:
@@ -74,23 +74,17 @@ class Coverage:
         return self._alone
 
     def initial_gains(self) -> NDArray[np.float64]:
-        """The gains alone, with room for the rounding by which they differ from `gain`."""
+        """The gains alone, with room for the rounding by which they may differ from `gains`."""
         alone = self.alone()
         return alone + self.kernel.rounding * self.kernel.shape[0] + 1e-12 * np.abs(alone)
 
-    def gain(self, j: int) -> float:
-        where, values = self._column(j)
-        more = values - self.covered[where]
-        more *= more > self.kernel.rounding  # what is no more than rounding is nothing, so that a copy gains 0
-        return float(more.sum() + self.bonus[j])
+    def gains(self, columns: NDArray[np.int64]) -> NDArray[np.float64]:
+        return self.kernel.gains(self.covered, self.cap, columns) + self.bonus[columns]
 
     def take(self, j: int) -> None:
-        where, values = self._column(j)
-        self.covered[where] = np.maximum(self.covered[where], values)
-
-    def _column(self, j: int) -> tuple[Where, NDArray[np.float64]]:
         where, values = self.kernel.column(j)
-        return where, values if self.cap is None else np.minimum(values, self.cap[where])
+        capped = values if self.cap is None else np.minimum(values, self.cap[where])
+        self.covered[where] = np.maximum(self.covered[where], capped)
 
 
 def objective(coverage: Coverage, picked: Iterable[int]) -> float:

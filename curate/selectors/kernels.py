@@ -27,8 +27,13 @@ class Kernel(Protocol):
         """The rows that j represents (positions, or a slice of all) and how well; the others have 0."""
         ...
 
-    def gains(self, covered: NDArray[np.float64], cap: NDArray[np.float64] | None) -> NDArray[np.float64]:
-        """float64 [m]: sum over i of max(0, min(s_ij, cap_i) - covered_i). covered [n] at least 0; cap [n] or no cap."""
+    def gains(
+        self, covered: NDArray[np.float64], cap: NDArray[np.float64] | None, columns: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float64]:
+        """float64 [c]: sum over i of max(0, min(s_ij, cap_i) - covered_i), for these columns j or all.
+
+        covered [n] at least 0; cap [n] or no cap. What is no more than rounding counts as 0, so that a copy gains nothing.
+        """
         ...
 
     def best_of_rows(self) -> NDArray[np.float64]:
@@ -55,24 +60,28 @@ class _Blocks:
     """A kernel that is worked off some columns at a time."""
 
     shape: tuple[int, int]
+    rounding: float
     block: int
 
-    def _part(self, first: int, last: int) -> NDArray[np.float64]:
-        """float64 [last - first, n], its own copy: the columns of a range as rows."""
+    def _part(self, columns: NDArray[np.int64] | slice) -> NDArray[np.float64]:
+        """float64 [c, n], its own copy: some columns as rows."""
         raise NotImplementedError
 
-    def _parts(self) -> Iterator[tuple[slice, NDArray[np.float64]]]:
-        for first in range(0, self.shape[1], self.block):
-            last = min(first + self.block, self.shape[1])
-            yield slice(first, last), self._part(first, last)
+    def _parts(self, columns: NDArray[np.int64] | None = None) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+        for first in range(0, self.shape[1] if columns is None else len(columns), self.block):
+            where = slice(first, first + self.block)
+            yield where, self._part(where if columns is None else columns[where])
 
-    def gains(self, covered: NDArray[np.float64], cap: NDArray[np.float64] | None) -> NDArray[np.float64]:
-        found = np.zeros(self.shape[1])
-        for where, part in self._parts():
+    def gains(
+        self, covered: NDArray[np.float64], cap: NDArray[np.float64] | None, columns: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float64]:
+        found = np.zeros(self.shape[1] if columns is None else len(columns))
+        for where, part in self._parts(columns):
             if cap is not None:
                 np.minimum(part, cap, out=part)
             part -= covered
-            found[where] = np.maximum(part, 0, out=part).sum(axis=1)
+            part *= part > self.rounding
+            found[where] = part.sum(axis=1)
         return found
 
     def best_of_rows(self) -> NDArray[np.float64]:
@@ -105,8 +114,8 @@ class Dense(_Blocks):
     def column(self, j: int) -> tuple[Where, NDArray[np.float64]]:
         return slice(None), self.values[:, j].astype(np.float64)
 
-    def _part(self, first: int, last: int) -> NDArray[np.float64]:
-        return np.array(self.values[:, first:last].T, dtype=np.float64, order="C")
+    def _part(self, columns: NDArray[np.int64] | slice) -> NDArray[np.float64]:
+        return np.array(self.values[:, columns].T, dtype=np.float64, order="C")
 
     def only(self, columns: NDArray[np.int64]) -> "Dense":
         return Dense(self.values[:, columns])
@@ -126,13 +135,20 @@ class Sparse:
         part = slice(*self.values.indptr[j : j + 2])
         return self.values.indices[part], self.values.data[part].astype(np.float64)
 
-    def gains(self, covered: NDArray[np.float64], cap: NDArray[np.float64] | None) -> NDArray[np.float64]:
-        rows, data = self.values.indices, self.values.data.astype(np.float64)
+    def gains(
+        self, covered: NDArray[np.float64], cap: NDArray[np.float64] | None, columns: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float64]:
+        if columns is not None and len(columns) == 1:  # without a copy
+            where, data = self.column(int(columns[0]))
+            of, size = np.zeros(len(data), dtype=np.int64), 1
+        else:
+            part = self if columns is None else self.only(columns)
+            where, data, of = part.values.indices, part.values.data.astype(np.float64), part._columns()
+            size = part.shape[1]
         if cap is not None:
-            np.minimum(data, cap[rows], out=data)
-        data -= covered[rows]
-        found = np.bincount(self._columns(), weights=np.maximum(data, 0, out=data), minlength=self.shape[1])
-        return found.astype(np.float64, copy=False)  # of integers where nothing is stored
+            data = np.minimum(data, cap[where])
+        data = np.maximum(data - covered[where], 0)
+        return np.bincount(of, weights=data, minlength=size).astype(np.float64, copy=False)
 
     def best_of_rows(self) -> NDArray[np.float64]:
         found = np.zeros(self.shape[1])
@@ -159,7 +175,7 @@ class Vectors(_Blocks):
     selectable   float [m, d]; None: the same vectors.
     block        how many columns are computed at once.
 
-    In float64. Equal vectors have exactly equal columns.
+    In float64, up to `rounding`.
     """
 
     def __init__(
@@ -179,11 +195,10 @@ class Vectors(_Blocks):
         self.rounding = 1e-13 * max(1.0, similarity.gamma * longest)
 
     def column(self, j: int) -> tuple[Where, NDArray[np.float64]]:
-        # One vector at a time: within a larger product, equal vectors could differ in their last bits.
         return slice(None), np.maximum(self.similarity.between(self.selectable[j], self.represented), 0)
 
-    def _part(self, first: int, last: int) -> NDArray[np.float64]:
-        return np.maximum(self.similarity.between(self.selectable[first:last], self.represented), 0)
+    def _part(self, columns: NDArray[np.int64] | slice) -> NDArray[np.float64]:
+        return np.maximum(self.similarity.between(self.selectable[columns], self.represented), 0)
 
     def only(self, columns: NDArray[np.int64]) -> "Vectors":
         part = object.__new__(Vectors)

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Iterator
-from heapq import heapify, heappop, heapreplace
+from heapq import heapify, heappop, heappush
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 _GRAINS = 2.0**30
+_MOST = 64  # gains that are computed at once
 
 
 class Objective(Protocol):
@@ -18,8 +19,8 @@ class Objective(Protocol):
         """float64 [m], finite: what each candidate alone gains, or an upper bound of it."""
         ...
 
-    def gain(self, j: int) -> float:
-        """What j would gain now; never more than it was before (submodular), in floating point too."""
+    def gains(self, columns: NDArray[np.int64]) -> NDArray[np.float64]:
+        """float64 [c]: what each of these candidates would gain now; never more than before (submodular)."""
         ...
 
     def take(self, j: int) -> None:
@@ -43,15 +44,20 @@ def lazy_greedy(objective: Objective, costs: NDArray[np.float64] | None = None) 
     computed = np.full(len(bounds), -1)  # how many were taken when its gain was last computed
     gains, taken = np.zeros(len(bounds)), 0
     while heap:
-        j = heap[0][1]
-        if computed[j] == taken:
-            heappop(heap)
-            yield j, float(gains[j])
-            objective.take(j)
-            taken += 1
-        else:
-            gains[j], computed[j] = objective.gain(j), taken
-            heapreplace(heap, (-float(_coarse(gains[j] / weights[j])), j))
+        size = 1
+        while computed[heap[0][1]] < taken:  # twice as many at a time, as they turn out to be needed
+            some: list[int] = []
+            while heap and len(some) < size and computed[heap[0][1]] < taken:
+                some.append(heappop(heap)[1])
+            columns = np.array(some)
+            gains[columns], computed[columns] = objective.gains(columns), taken
+            for bound, j in zip((-_coarse(gains[columns] / weights[columns])).tolist(), some):
+                heappush(heap, (bound, j))
+            size = min(2 * size, _MOST)
+        j = heappop(heap)[1]
+        yield j, float(gains[j])
+        objective.take(j)
+        taken += 1
 
 
 def stochastic_greedy(
@@ -69,19 +75,21 @@ def stochastic_greedy(
     bounds = objective.initial_gains()
     weights = np.ones(len(bounds)) if costs is None else np.where(costs > 0, costs, 1.0)
     bounds = _coarse(bounds / weights)
-    left = np.arange(len(bounds))
+    gains, left = np.zeros(len(bounds)), np.arange(len(bounds))
     many = math.ceil(len(bounds) / max(1, size) * math.log(1 / eps))
     while len(left):
         sample = left if many >= len(left) else rng.choice(left, size=many, replace=False)
         sample = sample[np.lexsort((sample, -bounds[sample]))]
-        best, highest = -1, -np.inf
-        for j in sample.tolist():
-            if bounds[j] < highest:
-                break
-            bounds[j] = _coarse(objective.gain(j) / weights[j])
-            if bounds[j] > highest or (bounds[j] == highest and j < best):
-                best, highest = j, bounds[j]
-        yield best, float(objective.gain(best))
+        best, highest, first, size = -1, -np.inf, 0, 1
+        while first < len(sample) and bounds[sample[first]] >= highest:
+            some = sample[first : first + size]
+            gains[some] = objective.gains(some)
+            bounds[some] = _coarse(gains[some] / weights[some])
+            for j in some.tolist():
+                if bounds[j] > highest or (bounds[j] == highest and j < best):
+                    best, highest = j, bounds[j]
+            first, size = first + size, min(2 * size, _MOST)
+        yield best, float(gains[best])
         objective.take(best)
         left = left[left != best]
 

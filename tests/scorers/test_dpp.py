@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+import curate
 from curate.budget import Budget
 from curate.embedding.similarity import NO_DIRECTION
 from curate.errors import InputError
@@ -155,3 +156,12 @@ def test_on_the_command_line(make_pool, tiny, tmp_path, capsys):
     assert frame["reason"][0].startswith("gain ") and frame["score"].null_count() == 0
     assert _main([*command, "--set", "quality=perplexity", "--set", "theta=0.5", "--out", str(tmp_path / "two")]) == 0
     assert _main([*command, "--embedder", "tfidf:8", "--set", "quality=none", "--out", str(tmp_path / "three")]) == 0
+
+
+def test_picks_that_were_filled_leave_nothing_to_fill_at_random(make_pool, tiny, tmp_path):
+    found = curate.select(
+        make_pool(range(24)), DPP(similarity="cosine", quality="none"), budget=12, model=tiny, embedder="tfidf:4", fill="random",
+        engine=curate.Engine(store=curate.Store(tmp_path / "store")),
+    )  # fmt: skip
+    assert len(found) == 12 and found.summary["shortfall"].startswith("8 of the 12 picks were filled by index")
+    assert "at random" not in found.summary["shortfall"] and found.frame["gain"].null_count() == 8
