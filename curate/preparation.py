@@ -168,7 +168,9 @@ def prepare(
     if len(readers) > 1:
         usable, rows, _ = engine.add("pool", usable, model)
     others = {
-        role: engine.add(role, other, scorer) for role, other in (("target", target), ("existing", existing)) if other is not None
+        role: engine.add(role, other, scorer)[1]
+        for role, other in (("target", target), ("existing", existing))
+        if other is not None
     }
     data = Data(
         pool=rows,
@@ -177,8 +179,9 @@ def prepare(
         seed=seed,
         embedder=as_embedder(embedder, scorer, rows),
         trained=model,
-        target_sources=tuple(others["target"][0].sources) if "target" in others else None,
-        **{role: found for role, (_, found, _) in others.items()},
+        target=others.get("target"),
+        existing=others.get("existing"),
+        target_sources=tuple(engine.pool_of(others["target"]).sources) if "target" in others else None,
     )
     encodings = engine.encodings(model, rows)
     table = pl.DataFrame(
@@ -221,6 +224,13 @@ def signal(engine: Engine, prepared: Prepared, method: Method, seen: Mapping[Any
     if len(found) != len(prepared.pool):
         raise ValueError(f"{method.name} gave {len(found)} values for {len(prepared.pool)} rows")
     return found
+
+
+def within(prepared: Prepared, method: Method, budget: Budget) -> Prepared:
+    """The same for one budget, where the method asks by it."""
+    if not method.by_budget:
+        return prepared
+    return replace(prepared, data=replace(prepared.data, limit=budget.limit(prepared.table["tokens"].to_numpy())))
 
 
 def choose(prepared: Prepared, method: Method, found: Signal, budget: Budget) -> Picks:

@@ -160,6 +160,15 @@ class Observe:
 
 
 @dataclass(frozen=True)
+class Generate:
+    """A model's own reply to the last question of each row, greedy and of at most so many tokens. Answer: Replies."""
+
+    model: Model
+    rows: Rows | Subset
+    max_new_tokens: int = 256
+
+
+@dataclass(frozen=True)
 class HiddenStates:
     """Embeds a conversation by a model's own last states, pooled over its tokens."""
 
@@ -251,7 +260,21 @@ class Vocabulary:
     view: str
 
 
-Request = Fit | Observe | Embed | Gradients
+Request = Fit | Observe | Embed | Generate | Gradients
+
+
+@dataclass(frozen=True)
+class Replies:
+    """The answer to a Generate. texts: null where there is none. reasons object [n]: why there is none, else None.
+
+    mean_loss  float64 [n], nats per token of the reply under the model that gave it, NaN where there is none.
+    overlap    float64 [n], F1 of its tokens and those of the row's own reply, from 0 to 1.
+    """
+
+    texts: list[str | None]
+    mean_loss: np.ndarray
+    overlap: np.ndarray
+    reasons: np.ndarray
 
 
 @dataclass(frozen=True)

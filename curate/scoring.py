@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from curate.engine import Engine
+from curate.errors import InputError
 from curate.files import output_folder
 from curate.lm.models import ModelSpec
 from curate.manifests import fits_used, made_from, write_left_out
@@ -79,6 +80,9 @@ def score(
         seed=seed,
         methods=chosen,
     )
+    for method in chosen:
+        if method.by_budget:
+            raise InputError(f"{method.name} chooses for one budget and has no scores; use select")
     seen = engine.gather(chosen, prepared.data)
     columns: list[pl.Series] = []
     preferences: dict[str, np.ndarray] = {}

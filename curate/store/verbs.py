@@ -90,8 +90,8 @@ def describe(spec: Mapping[str, Any] | None, names: Mapping[str, str]) -> str:
     """An artifact in a few words for a person. names: labels of models by fingerprint."""
     if spec is None:
         return "unknown"
-    model = str(spec.get("model", ""))
-    who = names.get(model, model[:8])
+    model, _, checkpoint = str(spec.get("model", "")).partition("/")
+    who = names.get(model, model[:8]) + (f" at checkpoint {checkpoint}" if checkpoint else "")
     match spec.get("kind"):
         case "encoding":
             tokenizer = str(spec.get("tokenizer", ""))
@@ -103,6 +103,8 @@ def describe(spec: Mapping[str, Any] | None, names: Mapping[str, str]) -> str:
             return f"{spec.get('observable')}{_where(view)} by {who}, {spec.get('dtype')}"
         case "embedding":
             return f"embedding{_where(str(spec.get('view')))} by {who}"
+        case "gradient":
+            return f"gradients by {who}, {spec.get('dtype')}"
         case "tfidf":
             return f"tfidf:{spec.get('dimensions')}{_where(str(spec.get('view')))}"
         case "fit":
