@@ -187,9 +187,9 @@ def collect(store: Store, older_than: float = 86_400.0) -> Collection:
 
 
 def _closure(names: set[str], there: Sequence[Artifact]) -> set[str]:
-    """With what a fit's model computed goes the fit."""
+    """With what a fit's model, or one of its checkpoints, computed goes the fit."""
     fits = {item.address: item.name for item in there if item.kind == "fits"}
-    models = {str(item.spec.get("model")) for item in there if item.name in names and item.spec is not None}
+    models = {str(item.spec.get("model")).partition("/")[0] for item in there if item.name in names and item.spec is not None}
     return names | {fits[model] for model in models if model in fits}
 
 
