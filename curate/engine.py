@@ -23,7 +23,7 @@ from curate.generations import REPLY_TYPE, REPLY_VERSION, record_replies
 from curate.jobs import Job
 from curate.lm.encodings import Encodings
 from curate.lm.models import ModelSpec, context_length, forward_flops, resolve_device
-from curate.lm.observables import FORWARD_VERSION, OBSERVABLES, TOKEN_LOGPROBS
+from curate.lm.observables import FORWARD_VERSION, OBSERVABLES, POOLED, TOKEN_LOGPROBS
 from curate.lm.views import CONVERSATION, RESPONSE, VIEW_VERSION, PairView, RowView, View, printed_once, start_token
 from curate.lm.weights import WEIGHT_VERSION
 from curate.method import Data, Method
@@ -190,15 +190,15 @@ class Engine(Pools):
         for step in plan.passes:
             ids = self.ids(step.rows)
             seconds += max((self.artifact(step, name).seconds(ids) for name in step.recorded), default=0.0)
-            flops += forward_flops(base_model(step.model), int(self.view(step).lengths.sum())) if step.forwards else 0.0
-        for request in plan.gradients:
-            seconds += gradients.artifact(self, request).seconds(self.ids(request.rows))
-            flops += gradients.flops(request, int(self.encodings(base_model(request.model), request.rows).lengths.sum()))
+            flops += forward_flops(base_model(step.model), self.forwarded(step)) if step.forwards else 0.0
         for asked in plan.replies:
             seconds += self.replies(asked).seconds(self.ids(asked.rows))
             flops += forward_flops(
                 base_model(asked.model), int(self.encodings(base_model(asked.model), asked.rows).lengths.sum())
             )
+        for request in plan.gradients:
+            seconds += gradients.artifact(self, request).seconds(self.ids(request.rows))
+            flops += gradients.flops(request, int(self.encodings(base_model(request.model), request.rows).lengths.sum()))
         seconds += sum(_account(self.serving(words)[0])["seconds"] for words in plan.vocabularies)
         return seconds + sum(self.vectors(embed).seconds(self.ids(embed.rows)) for embed in plan.embeds), flops
 
@@ -209,10 +209,10 @@ class Engine(Pools):
             return self.fitted(request)
         if isinstance(request, Embed):
             return self._embedded(request)
-        if isinstance(request, Gradients):
-            return self._projected(request)
         if isinstance(request, Generate):
             return self._replied(request)
+        if isinstance(request, Gradients):
+            return self._projected(request)
         observable = OBSERVABLES[request.observable]
         step = Pass(request.model, request.rows, request.view, (request.observable,))
         if not observable.forward:
@@ -245,6 +245,13 @@ class Engine(Pools):
         table = self.vectors(embed).get(self.ids(embed.rows))
         return as_vectors(table["value"], np.arange(len(table)), np.array(table["reason"].to_pylist(), dtype=object))
 
+    def _replied(self, asked: Generate) -> Replies:
+        table = self.replies(asked).get(self.ids(asked.rows))
+        said = [value or {"text": None, "mean_loss": np.nan, "overlap": np.nan} for value in table["value"].to_pylist()]
+        loss, overlap = (np.array([value[name] for value in said], dtype=np.float64) for name in ("mean_loss", "overlap"))
+        reasons = np.array(table["reason"].to_pylist(), dtype=object)
+        return Replies([value["text"] for value in said], loss, overlap, reasons)
+
     def _projected(self, request: Gradients) -> RowVector:
         ids, failed = self.ids(request.rows), self._failures(request)
         table = gradients.artifact(self, request).get([row_id for row_id in ids if row_id not in failed])
@@ -252,13 +259,6 @@ class Engine(Pools):
         there = np.flatnonzero(reasons == None)  # noqa: E711 (elementwise)
         reasons[there] = table["reason"].to_pylist()
         return as_vectors(table["value"], there, reasons)
-
-    def _replied(self, asked: Generate) -> Replies:
-        table = self.replies(asked).get(self.ids(asked.rows))
-        said = [value or {"text": None, "mean_loss": np.nan, "overlap": np.nan} for value in table["value"].to_pylist()]
-        loss, overlap = (np.array([value[name] for value in said], dtype=np.float64) for name in ("mean_loss", "overlap"))
-        reasons = np.array(table["reason"].to_pylist(), dtype=object)
-        return Replies([value["text"] for value in said], loss, overlap, reasons)
 
     def execute(self, plan: Plan) -> None:
         """Run the fits, then the passes, embeds and gradients, of a plan; what the store has is not run."""
@@ -306,6 +306,12 @@ class Engine(Pools):
             lacks &= np.array([row_id not in failed for row_id in ids])
         return np.flatnonzero(lacks)
 
+    def forwarded(self, step: Pass, index: np.ndarray | None = None) -> int:
+        """Tokens that the model of a pass runs over for the rows at these positions, None for all."""
+        view = self.view(step)
+        pooled = any(name in POOLED for name in step.needs)
+        return view.forwarded(np.arange(len(view)) if index is None else index, SHARD_TOKENS, pooled)
+
     def artifact(self, step: Pass, name: str) -> RowArtifact:
         return self.store.rows(self.observable_spec(step, name), OBSERVABLES[name].type)
 
@@ -337,7 +343,7 @@ class Engine(Pools):
 
     def _run_pass(self, step: Pass) -> None:
         view, missing = self.view(step), self.missing(step)
-        total = int(view.lengths[missing].sum())
+        total = self.forwarded(step, missing)
         name = pass_name(step, len(missing))
         with self.stage("pass", pass_name(step)) as stage, progress.task(name, total, "tokens") as advance:
             result = record(
@@ -353,20 +359,6 @@ class Engine(Pools):
             stage.flops = forward_flops(base_model(step.model), result.tokens)
         self._failures(step).update(result.failed)
         self.mark_computed(step.rows, missing)
-
-    def _run_gradients(self, request: Gradients) -> None:
-        encodings, missing = self.encodings(base_model(request.model), request.rows), self.missing_gradients(request)
-        name, total = gradient_name(request, len(missing)), int(encodings.lengths[missing].sum())
-        with self.stage("gradients", gradient_name(request)) as stage, progress.task(name, total, "tokens") as advance:
-            network, moments = gradients.adapted(self, request)
-            result = gradients.record(
-                network, moments, encodings, missing, request.config, gradients.artifact(self, request),
-                batch_tokens=self.batch_tokens, shard_tokens=SHARD_TOKENS, progress=advance,
-            )  # fmt: skip
-            stage.computed_rows, stage.reused_rows, stage.tokens = len(missing), len(encodings) - len(missing), result.tokens
-            stage.flops = gradients.flops(request, result.tokens)
-        self._failures(request).update(result.failed)
-        self.mark_computed(request.rows, missing)
 
     def _run_replies(self, asked: Generate) -> None:
         model, missing = base_model(asked.model), self.missing_replies(asked)
@@ -388,6 +380,20 @@ class Engine(Pools):
             stage.computed_rows, stage.reused_rows = len(missing), len(rows) - len(missing)
             stage.flops = forward_flops(model, stage.tokens)
         self.mark_computed(asked.rows, missing)
+
+    def _run_gradients(self, request: Gradients) -> None:
+        encodings, missing = self.encodings(base_model(request.model), request.rows), self.missing_gradients(request)
+        name, total = gradient_name(request, len(missing)), int(encodings.lengths[missing].sum())
+        with self.stage("gradients", gradient_name(request)) as stage, progress.task(name, total, "tokens") as advance:
+            network, moments = gradients.adapted(self, request)
+            result = gradients.record(
+                network, moments, encodings, missing, request.config, gradients.artifact(self, request),
+                batch_tokens=self.batch_tokens, shard_tokens=SHARD_TOKENS, progress=advance,
+            )  # fmt: skip
+            stage.computed_rows, stage.reused_rows, stage.tokens = len(missing), len(encodings) - len(missing), result.tokens
+            stage.flops = gradients.flops(request, result.tokens)
+        self._failures(request).update(result.failed)
+        self.mark_computed(request.rows, missing)
 
     def _run_embed(self, embed: Embed) -> None:
         encode, missing, size = self.encoder(embed), self.missing_vectors(embed), embed.rows.size
@@ -513,9 +519,13 @@ class Engine(Pools):
         note: str | None = None
         if drift:
             note = f"{fit_name(fit)}: the fit {folder.name} was kept although {drift:.1%} of the rows have changed"
-            if note not in self.notes:
-                self.notes.append(note)
+            self.note(note)
         return folder, note
+
+    def note(self, text: str) -> None:
+        """Say something about the run, once: people see it, and the manifest keeps it."""
+        if text not in self.notes:
+            self.notes.append(text)
 
     def kept(self, fit: Fit | Vocabulary) -> tuple[Path, float] | None:
         """(folder, share of rows changed) of the fit that serves, by the rule of `refit`; None when one must be made."""

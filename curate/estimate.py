@@ -24,7 +24,18 @@ from curate.lm.batching import batches_by_length
 from curate.lm.encodings import scored_positions
 from curate.lm.models import ModelSpec, forward_flops, parameter_count, resolve_device
 from curate.lm.views import CONVERSATION
-from curate.plan import Pass, Plan, base_model, embed_name, fit_name, gradient_name, lineage, pass_name, replies_name, vocabulary
+from curate.plan import (
+    Pass,
+    Plan,
+    base_model,
+    embed_name,
+    fit_name,
+    gradient_name,
+    lineage,
+    pass_name,
+    replies_name,
+    vocabulary,
+)
 from curate.requests import Embed, Fit, Generate, Gradients, Rows, Subset
 from curate.training.config import TrainConfig, expected_tokens, training_flops
 
@@ -161,7 +172,7 @@ def estimate(plan: Plan, calibration: Calibration) -> list[Step]:
         view = engine.view(step)
         waits = any(engine.kept(fit) is None for fit in lineage(step.model)[-1:])
         missing = np.arange(len(view)) if waits else engine.missing(step)
-        tokens = int(view.lengths[missing].sum())
+        tokens = engine.forwarded(step, missing)
         if not tokens:
             steps.append(Step(pass_name(step), 0, 0, 0.0, 0.0, 0))
             continue

@@ -75,8 +75,8 @@ def merge(requests: Iterable[Request]) -> Plan:
     fits: dict[Fit, None] = {}
     passes: dict[tuple[Model, Rows | Subset | Pairs, str], dict[str, None]] = {}
     embeds: dict[Embed, None] = {}
-    gradients: dict[Gradients, None] = {}
     replies: dict[Generate, None] = {}
+    gradients: dict[Gradients, None] = {}
     for request in map(resolved, requests):
         if isinstance(request, Fit):
             fits |= dict.fromkeys(lineage(request))
@@ -84,21 +84,21 @@ def merge(requests: Iterable[Request]) -> Plan:
         if isinstance(request, Embed):
             embeds[request] = None
             continue
-        if isinstance(request, Gradients):
-            fits |= dict.fromkeys(lineage(request.model))
-            gradients[request] = None
-            continue
         if isinstance(request, Generate):
             fits |= dict.fromkeys(lineage(request.model))
             replies[request] = None
+            continue
+        if isinstance(request, Gradients):
+            fits |= dict.fromkeys(lineage(request.model))
+            gradients[request] = None
             continue
         if request.observable not in OBSERVABLES:
             raise KeyError(f"no observable is called {request.observable!r}; there are {', '.join(OBSERVABLES)}")
         if OBSERVABLES[request.observable].forward:
             fits |= dict.fromkeys(lineage(request.model))
         passes.setdefault((request.model, request.rows, request.view), {})[request.observable] = None
-    merged = tuple(Pass(*key, tuple(names)) for key, names in passes.items())
-    return Plan(tuple(fits), merged, tuple(embeds), tuple(replies), tuple(gradients))
+    made = tuple(Pass(*key, tuple(names)) for key, names in passes.items())
+    return Plan(tuple(fits), made, tuple(embeds), tuple(replies), tuple(gradients))
 
 
 def resolved(request: Request) -> Request:
@@ -186,16 +186,16 @@ def embed_name(embed: Embed, missing: int = 0) -> str:
     return f"embed {_some(missing, embed.rows, 'row')}{_seen(embed.view)} by {embed.embedder.label}"
 
 
-def gradient_name(request: Gradients, missing: int = 0) -> str:
-    """missing: as for a pass."""
-    what = "gradients" if request.config.adam is None else "gradients as Adam's directions"
-    return f"{what} of {_some(missing, request.rows, 'row')} by {model_name(request.model)}"
-
-
 def replies_name(asked: Generate, missing: int = 0) -> str:
     """missing: as for a pass."""
     rows = _some(missing, asked.rows, "row")
     return f"replies of up to {counted(asked.max_new_tokens, 'token')} to {rows} by {model_name(asked.model)}"
+
+
+def gradient_name(request: Gradients, missing: int = 0) -> str:
+    """missing: as for a pass."""
+    what = "gradients" if request.config.adam is None else "gradients as Adam's directions"
+    return f"{what} of {_some(missing, request.rows, 'row')} by {model_name(request.model)}"
 
 
 def _some(missing: int, rows: Rows | Subset | Pairs, noun: str) -> str:

@@ -46,6 +46,12 @@ class Rho1(Method):
         """Uniform numbers [n]: those of `random`."""
         return drawn(data)
 
+    def remarks(self, data: Data, signal: Any) -> list[str]:
+        """That the picks alone are not the method."""
+        return [
+            "the rows are random, and the tokens are chosen in training: by the recipe in manifest.json (--token-policy rho-1)"
+        ]
+
     def training(self, data: Data, seen: Mapping[Request, Any], recipe: TrainConfig) -> TrainConfig:
         """The recipe with the token policy and the reference's folder."""
         _, rows = warm_up(data, seen, self.warmup, self.warmup_by)

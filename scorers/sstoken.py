@@ -38,6 +38,12 @@ class SsToken(Method):
         """Uniform numbers [n]: those of `random`."""
         return drawn(data)
 
+    def remarks(self, data: Data, signal: Any) -> list[str]:
+        """That the picks alone are not the method."""
+        return [
+            "the rows are random, and the tokens are chosen in training: by the recipe in manifest.json (--token-policy sstoken)"
+        ]
+
     def training(self, data: Data, seen: Mapping[Request, Any], recipe: TrainConfig) -> TrainConfig:
         """The recipe with the token policy."""
         policy = {

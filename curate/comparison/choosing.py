@@ -76,10 +76,11 @@ def choose_all(setup: Setup) -> Chosen:
         for name, method, found in zip(names, design.methods, engine.executor.run(jobs), strict=True):
             answers = [apart[method, budget][1] for budget in design.budgets] if method.by_budget else [seen]
             spent.setdefault(name, []).extend(Cost(*engine.cost(asked, method)) for asked in answers)
-            recipe = method.training(here.data, answers[0], base)
             for budget, (positions, tokens) in zip(design.budgets, found, strict=True):
                 if not positions:
                     raise InputError(f"{name} picks no row at a budget of {budget}")
+                limited, asked = apart[method, budget] if method.by_budget else (here, seen)
+                recipe = method.training(limited.data, asked, base)
                 arms.append(Arm(name, str(budget), seed, positions, recipe, _kind(name), tokens=tokens))
     if design.full:
         arms += _full(prepared, design)

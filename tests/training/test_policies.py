@@ -325,3 +325,27 @@ def test_attention_is_the_models_own(make_model, make_encodings, kind, attends):
 def test_a_layer_that_there_is_not(make_model, make_encodings):
     with pytest.raises(InputError, match="2 layers of attention, and no layer 2"):
         train(make_model(), None, make_encodings(3), TrainConfig(token_policy="sstoken", attention_layer=2))
+
+
+@pytest.mark.parametrize("adapter", ["lora", "none"])
+@pytest.mark.parametrize("policy", ["rho-1", "sstoken"])
+def test_policies_in_half_precision_and_in_less_memory(make_model, make_encodings, same_weights, policy, adapter):
+    rows = make_encodings(6)
+    more = {"steps": 2, "adapter": adapter, "learning_rate": 1e-2, "history_decay": 0.5 if policy == "sstoken" else None}
+    reference = references(rows) if policy == "rho-1" else None
+    exact = train(make_model(**SPREAD), None, rows, settings(policy, rows, **more), reference=reference)
+    half = train(make_model(**SPREAD), None, rows, settings(policy, rows, dtype="bfloat16", **more), reference=reference)
+    assert half.losses == pytest.approx(exact.losses, rel=0.1) and half.loss_tokens == exact.loss_tokens
+    saving = train(
+        make_model(**SPREAD), None, rows, settings(policy, rows, gradient_checkpointing=True, **more), reference=reference
+    )
+    assert saving.losses == pytest.approx(exact.losses, abs=1e-5)
+
+
+def test_dropout_is_not_in_the_choice(make_model, make_encodings):
+    """The choice is that of the model without it, and the generator of the step is left where it was."""
+    rows = make_encodings(6)
+    more = {"lora_dropout": 0.5, "steps": 2, "learning_rate": 0.05}
+    plain = train(make_model(**SPREAD), None, rows, TrainConfig(batch_tokens=int(rows.lengths.sum()), **more))
+    all_kept = settings("rho-1", rows, keep_tokens=1.0, **more)
+    assert train(make_model(**SPREAD), None, rows, all_kept, reference=references(rows)).losses == plain.losses
