@@ -96,7 +96,7 @@ class GradientInfluence(Method):
         shared: list[float] = []
         for rate, (pool, aim) in zip(rates, self._gradients(data), strict=True):
             rows, aims = seen[pool], seen[aim]
-            zero = np.array([not own.any() for own in rows.values], dtype=bool) & ~rows.is_null
+            zero = ~rows.values.any(axis=1) & ~rows.is_null
             given = np.where(zero, "the gradient is zero", rows.reasons)
             reasons = np.where(reasons == None, given, reasons)  # noqa: E711 (elementwise)
             parts.append((rate, cosines(rows.values, aims.values)))

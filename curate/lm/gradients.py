@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 Parameters = Literal["lora", "lora_b"]
 
 HELD_NUMBERS = {"cpu": 1 << 27, "gpu": 1 << 30}  # entries of gradients held at once: 512 MB, 4 GB
+HALF_SCALE = 1024.0  # of the loss of a model in float16, whose smallest gradients would vanish
 NOTHING_TO_LEARN = "no reply token to take a gradient at"
 NOT_FINITE = "the gradient is not finite"
 
@@ -143,9 +144,10 @@ def _batch(model: Any, head: Head, where: Layout, rows: Encodings) -> torch.Tens
     finally:
         for hook in hooks:
             hook.remove()
-    predicts = torch.roll(scored, -1, dims=1)
-    torch.autograd.backward(hidden[predicts], _from_loss(head, hidden[predicts].detach(), ids[scored], scored))
-    return found
+    scale = HALF_SCALE if hidden.dtype == torch.float16 else 1.0
+    states = hidden[torch.roll(scored, -1, dims=1)]
+    torch.autograd.backward(states, _from_loss(head, states.detach(), ids[scored], scored, scale))
+    return found.div_(scale)
 
 
 def _into(found: torch.Tensor, shape: torch.Size) -> Callable[..., torch.Tensor]:
@@ -167,10 +169,13 @@ def _into(found: torch.Tensor, shape: torch.Size) -> Callable[..., torch.Tensor]
     return hook
 
 
-def _from_loss(head: Head, states: torch.Tensor, labels: torch.Tensor, scored: torch.Tensor) -> torch.Tensor:
-    """[N, H]: the gradient of the rows' mean losses at the states that predict scored tokens; a chunk of logits at a time."""
+def _from_loss(head: Head, states: torch.Tensor, labels: torch.Tensor, scored: torch.Tensor, scale: float) -> torch.Tensor:
+    """[N, H]: the gradient of `scale` times the rows' mean losses at the states [N, H] that predict scored tokens.
+
+    A chunk of logits is held at a time.
+    """
     counts = scored.sum(dim=1)
-    share = torch.repeat_interleave(1 / counts.double(), counts)  # of each token in its row's mean
+    share = torch.repeat_interleave(scale / counts.double(), counts)  # of each token in its row's mean
     gradient = torch.empty_like(states)
     chunk = max(1, HEAD_NUMBERS["cpu" if states.device.type == "cpu" else "gpu"] // head.config.vocab_size)
     for start in range(0, len(labels), chunk):

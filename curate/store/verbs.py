@@ -90,8 +90,8 @@ def describe(spec: Mapping[str, Any] | None, names: Mapping[str, str]) -> str:
     """An artifact in a few words for a person. names: labels of models by fingerprint."""
     if spec is None:
         return "unknown"
-    model = str(spec.get("model", ""))
-    who = names.get(model, model[:8])
+    model, _, checkpoint = str(spec.get("model", "")).partition("/")
+    who = names.get(model, model[:8]) + (f" at checkpoint {checkpoint}" if checkpoint else "")
     match spec.get("kind"):
         case "encoding":
             tokenizer = str(spec.get("tokenizer", ""))
@@ -103,6 +103,8 @@ def describe(spec: Mapping[str, Any] | None, names: Mapping[str, str]) -> str:
             return f"{spec.get('observable')}{_where(view)} by {who}, {spec.get('dtype')}"
         case "embedding":
             return f"embedding{_where(str(spec.get('view')))} by {who}"
+        case "gradient":
+            return f"gradients by {who}, {spec.get('dtype')}"
         case "tfidf":
             return f"tfidf:{spec.get('dimensions')}{_where(str(spec.get('view')))}"
         case "fit":
@@ -185,9 +187,9 @@ def collect(store: Store, older_than: float = 86_400.0) -> Collection:
 
 
 def _closure(names: set[str], there: Sequence[Artifact]) -> set[str]:
-    """With what a fit's model computed goes the fit."""
+    """With what a fit's model, or one of its checkpoints, computed goes the fit."""
     fits = {item.address: item.name for item in there if item.kind == "fits"}
-    models = {str(item.spec.get("model")) for item in there if item.name in names and item.spec is not None}
+    models = {str(item.spec.get("model")).partition("/")[0] for item in there if item.name in names and item.spec is not None}
     return names | {fits[model] for model in models if model in fits}
 
 

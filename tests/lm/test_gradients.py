@@ -224,3 +224,17 @@ def test_adapters_that_it_does_not_know(rows, settings, said):
     model = adapted(**settings)
     with pytest.raises(InputError, match=said):
         next(gradients(model, rows))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_frozen_model_in_half_precision(rows, dtype):
+    """Its adapters stay in float32."""
+    want = oracle(adapted(torch.float64), rows)
+    model = adapted()
+    for name, weight in model.named_parameters():
+        if ".lora_" not in name:
+            weight.data = weight.data.to(dtype)
+    found = stacked(collect(model, rows, batch_tokens=10_000))
+    cosines = (found * want).sum(axis=1) / np.linalg.norm(found, axis=1) / np.linalg.norm(want, axis=1)
+    assert cosines.min() > 0.999
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), np.linalg.norm(want, axis=1), rtol=0.03)

@@ -12,6 +12,7 @@ from curate.errors import InputError
 from curate.lm.gradient_config import Adam
 from curate.lm.models import ModelSpec
 from curate.method import Data
+from curate.pool import read_pool
 from curate.requests import Checkpoint, Fit, FittedModel, Gradients, Rows, Subset
 from curate.scoring import plan, score
 from curate.selection import select
@@ -207,3 +208,18 @@ def test_bids_picks_for_every_target(files, tiny, tmp_path):
 def test_a_warm_up_too_short_for_its_checkpoints_says_so(files, tiny, tmp_path):
     with pytest.raises(InputError, match="save_checkpoints: 4 were asked for, but the training takes only 1 steps"):
         score(files[0], LESS(), model=tiny, target=files[1], engine=Engine(store=Store(tmp_path / "store")))
+
+
+def test_rows_of_the_target_s_kind_score_higher(base4m, tmp_path):
+    """On the sample pool, with the embedded model: sums by steps for sums by steps."""
+    sample = base4m.parents[1] / "sample"
+    whole, dev = read_pool(sample / "pool.parquet"), read_pool(sample / "dev.parquet")
+    kinds = ("arith-steps", "review-labels")
+    pool = whole.take(np.sort(np.concatenate([[i for i, s in enumerate(whole.sources) if s == kind][:20] for kind in kinds])))
+    target = dev.take(np.array([i for i, source in enumerate(dev.sources) if source == kinds[0]][:6]))
+    method = LESS(warmup=0.5, epochs=1, batch_tokens=512, projection="sparse", dimensions=1024)
+    frame = score(pool, method, model=base4m, target=target, engine=Engine(store=Store(tmp_path / "store"))).frame
+    column = next(name for name in frame.columns if name.startswith("less"))
+    same, other = (frame.filter(frame["source"] == kind)[column].to_numpy() for kind in kinds)
+    assert len(same) == len(other) == 20
+    assert (same[:, None] > other).mean() > 0.65  # by chance 0.5

@@ -85,9 +85,10 @@ def test_what_a_manifest_lists_stays_and_the_rest_goes(store, tmp_path):
     assert collect(store).garbage == []
 
 
-def test_a_fit_stays_with_what_its_model_computed(store, tmp_path):
+@pytest.mark.parametrize("checkpoint", ["", "/2"])
+def test_a_fit_stays_with_what_its_model_computed(store, tmp_path, checkpoint):
     fitted = fit(store, spec(1))
-    scored = put(store, spec(2, model=fitted.split("/")[1]))
+    scored = put(store, spec(2, model=fitted.split("/")[1] + checkpoint))
     manifest(store, tmp_path / "out" / "manifest.json", scored)
     make_old(store)
     gc(store)

@@ -16,6 +16,7 @@ from curate.lm.gradient_config import Adam, FreshAdapters, GradientConfig
 from curate.lm.models import ModelSpec, parameter_count
 from curate.plan import describe, gradient_name, merge
 from curate.preparation import as_pool, prepare
+from curate.report.store import listing
 from curate.requests import Checkpoint, Fit, Gradients, Observe, Rows, Subset
 from curate.training.adapters import fresh_adapters
 from curate.training.checkpoints import read_adapted, read_optimizer
@@ -305,3 +306,10 @@ def test_before_the_fit_there_is_nothing_to_answer(ready):
     engine, rows, model = ready()
     with pytest.raises(CurateError, match="was asked about before it was made"):
         engine.answer(at(model, rows))
+
+
+def test_the_store_says_what_they_are(ready):
+    engine, rows, model = ready()
+    engine.execute(merge([at(model, rows, 2), Gradients(model, rows, GradientConfig(fresh=FRESH))]))
+    kept = {item["what"] for item in listing(engine.store) if item["what"].startswith("gradients")}
+    assert len(kept) == 2 and any("at checkpoint 2, float32" in what for what in kept)
