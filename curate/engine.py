@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from curate import progress
+from curate import gradients, progress
 from curate.answers import Seen
 from curate.embedding.record import EMBED_VERSION, Encode
 from curate.embedding.record import record as record_embeddings
@@ -23,7 +23,7 @@ from curate.generations import REPLY_TYPE, REPLY_VERSION, record_replies
 from curate.jobs import Job
 from curate.lm.encodings import Encodings
 from curate.lm.models import ModelSpec, context_length, forward_flops, resolve_device
-from curate.lm.observables import FORWARD_VERSION, OBSERVABLES, TOKEN_LOGPROBS
+from curate.lm.observables import FORWARD_VERSION, OBSERVABLES, POOLED, TOKEN_LOGPROBS
 from curate.lm.views import CONVERSATION, RESPONSE, VIEW_VERSION, PairView, RowView, View, printed_once, start_token
 from curate.lm.weights import WEIGHT_VERSION
 from curate.method import Data, Method
@@ -34,6 +34,7 @@ from curate.plan import (
     base_model,
     embed_name,
     fit_name,
+    gradient_name,
     labels_of,
     lineage,
     merge,
@@ -50,6 +51,7 @@ from curate.requests import (
     Fit,
     FittedModel,
     Generate,
+    Gradients,
     Model,
     Pairs,
     Replies,
@@ -84,7 +86,7 @@ class Engine(Pools):
         if self.refit not in ("never", "drift", "always"):
             raise InputError(f"refit {self.refit!r} is not one of never, drift, always")
         super().__post_init__()
-        self._failed: dict[Pass, dict[str, str]] = {}  # rows that a pass of this run could not do, and why
+        self._failed: dict[Pass | Gradients, dict[str, str]] = {}  # rows that a pass of this run could not do, and why
 
     # What identifies things -------------------------------------------------------------------------------------------
 
@@ -188,12 +190,15 @@ class Engine(Pools):
         for step in plan.passes:
             ids = self.ids(step.rows)
             seconds += max((self.artifact(step, name).seconds(ids) for name in step.recorded), default=0.0)
-            flops += forward_flops(base_model(step.model), int(self.view(step).lengths.sum())) if step.forwards else 0.0
+            flops += forward_flops(base_model(step.model), self.forwarded(step)) if step.forwards else 0.0
         for asked in plan.replies:
             seconds += self.replies(asked).seconds(self.ids(asked.rows))
             flops += forward_flops(
                 base_model(asked.model), int(self.encodings(base_model(asked.model), asked.rows).lengths.sum())
             )
+        for request in plan.gradients:
+            seconds += gradients.artifact(self, request).seconds(self.ids(request.rows))
+            flops += gradients.flops(request, int(self.encodings(base_model(request.model), request.rows).lengths.sum()))
         seconds += sum(_account(self.serving(words)[0])["seconds"] for words in plan.vocabularies)
         return seconds + sum(self.vectors(embed).seconds(self.ids(embed.rows)) for embed in plan.embeds), flops
 
@@ -206,6 +211,8 @@ class Engine(Pools):
             return self._embedded(request)
         if isinstance(request, Generate):
             return self._replied(request)
+        if isinstance(request, Gradients):
+            return self._projected(request)
         observable = OBSERVABLES[request.observable]
         step = Pass(request.model, request.rows, request.view, (request.observable,))
         if not observable.forward:
@@ -245,8 +252,16 @@ class Engine(Pools):
         reasons = np.array(table["reason"].to_pylist(), dtype=object)
         return Replies([value["text"] for value in said], loss, overlap, reasons)
 
+    def _projected(self, request: Gradients) -> RowVector:
+        ids, failed = self.ids(request.rows), self._failures(request)
+        table = gradients.artifact(self, request).get([row_id for row_id in ids if row_id not in failed])
+        reasons = np.array([failed.get(row_id) for row_id in ids], dtype=object)
+        there = np.flatnonzero(reasons == None)  # noqa: E711 (elementwise)
+        reasons[there] = table["reason"].to_pylist()
+        return as_vectors(table["value"], there, reasons)
+
     def execute(self, plan: Plan) -> None:
-        """Run the fits, then the passes and embeds, of a plan; what the store has is not run."""
+        """Run the fits, then the passes, embeds and gradients, of a plan; what the store has is not run."""
         for _, generation in groupby(sorted(plan.fits, key=_generation), key=_generation):
             fits = [fit for fit in generation if self.kept(fit) is None]
             self.executor.run([Job("fit", fit_name(fit), partial(self._run_fit, fit)) for fit in fits])
@@ -265,6 +280,11 @@ class Engine(Pools):
                 self.executor.run([Job("embed", embed_name(embed, missing), partial(self._run_embed, embed))])
             else:
                 self.stages.append(Stage("embed", embed_name(embed), reused_rows=embed.rows.size))
+        for request in plan.gradients:
+            if missing := len(self.missing_gradients(request)):
+                self.executor.run([Job("gradients", gradient_name(request, missing), partial(self._run_gradients, request))])
+            else:
+                self.stages.append(Stage("gradients", gradient_name(request), reused_rows=request.rows.size))
 
     def view(self, step: Pass) -> View:
         """The rows or pairs of a pass as its model sees them."""
@@ -286,6 +306,12 @@ class Engine(Pools):
             lacks &= np.array([row_id not in failed for row_id in ids])
         return np.flatnonzero(lacks)
 
+    def forwarded(self, step: Pass, index: np.ndarray | None = None) -> int:
+        """Tokens that the model of a pass runs over for the rows at these positions, None for all."""
+        view = self.view(step)
+        pooled = any(name in POOLED for name in step.needs)
+        return view.forwarded(np.arange(len(view)) if index is None else index, SHARD_TOKENS, pooled)
+
     def artifact(self, step: Pass, name: str) -> RowArtifact:
         return self.store.rows(self.observable_spec(step, name), OBSERVABLES[name].type)
 
@@ -306,12 +332,18 @@ class Engine(Pools):
         """Positions of the rows that were not replied to yet."""
         return np.flatnonzero(self.replies(asked).positions(self.ids(asked.rows)) < 0)
 
-    def _failures(self, step: Pass) -> dict[str, str]:
-        return self._failed.setdefault(replace(step, observables=()), {})
+    def missing_gradients(self, request: Gradients) -> np.ndarray:
+        """Positions of the rows whose gradient was not computed yet, nor tried in this run."""
+        ids, failed = self.ids(request.rows), self._failures(request)
+        lacks = gradients.artifact(self, request).positions(ids) < 0
+        return np.flatnonzero(lacks & np.array([row_id not in failed for row_id in ids]))
+
+    def _failures(self, step: Pass | Gradients) -> dict[str, str]:
+        return self._failed.setdefault(replace(step, observables=()) if isinstance(step, Pass) else step, {})
 
     def _run_pass(self, step: Pass) -> None:
         view, missing = self.view(step), self.missing(step)
-        total = int(view.lengths[missing].sum())
+        total = self.forwarded(step, missing)
         name = pass_name(step, len(missing))
         with self.stage("pass", pass_name(step)) as stage, progress.task(name, total, "tokens") as advance:
             result = record(
@@ -348,6 +380,20 @@ class Engine(Pools):
             stage.computed_rows, stage.reused_rows = len(missing), len(rows) - len(missing)
             stage.flops = forward_flops(model, stage.tokens)
         self.mark_computed(asked.rows, missing)
+
+    def _run_gradients(self, request: Gradients) -> None:
+        encodings, missing = self.encodings(base_model(request.model), request.rows), self.missing_gradients(request)
+        name, total = gradient_name(request, len(missing)), int(encodings.lengths[missing].sum())
+        with self.stage("gradients", gradient_name(request)) as stage, progress.task(name, total, "tokens") as advance:
+            network, moments = gradients.adapted(self, request)
+            result = gradients.record(
+                network, moments, encodings, missing, request.config, gradients.artifact(self, request),
+                batch_tokens=self.batch_tokens, shard_tokens=SHARD_TOKENS, progress=advance,
+            )  # fmt: skip
+            stage.computed_rows, stage.reused_rows, stage.tokens = len(missing), len(encodings) - len(missing), result.tokens
+            stage.flops = gradients.flops(request, result.tokens)
+        self._failures(request).update(result.failed)
+        self.mark_computed(request.rows, missing)
 
     def _run_embed(self, embed: Embed) -> None:
         encode, missing, size = self.encoder(embed), self.missing_vectors(embed), embed.rows.size
@@ -473,9 +519,13 @@ class Engine(Pools):
         note: str | None = None
         if drift:
             note = f"{fit_name(fit)}: the fit {folder.name} was kept although {drift:.1%} of the rows have changed"
-            if note not in self.notes:
-                self.notes.append(note)
+            self.note(note)
         return folder, note
+
+    def note(self, text: str) -> None:
+        """Say something about the run, once: people see it, and the manifest keeps it."""
+        if text not in self.notes:
+            self.notes.append(text)
 
     def kept(self, fit: Fit | Vocabulary) -> tuple[Path, float] | None:
         """(folder, share of rows changed) of the fit that serves, by the rule of `refit`; None when one must be made."""

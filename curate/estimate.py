@@ -17,13 +17,26 @@ from curate.budget import Limit
 from curate.costs import break_even
 from curate.embedding.record import Encode
 from curate.embedding.tfidf import TfidfModel
-from curate.engine import Engine
+from curate.engine import SHARD_TOKENS, Engine
+from curate.gradients import adapted, projected
+from curate.gradients import flops as gradient_flops
 from curate.lm.batching import batches_by_length
 from curate.lm.encodings import scored_positions
 from curate.lm.models import ModelSpec, forward_flops, parameter_count, resolve_device
 from curate.lm.views import CONVERSATION
-from curate.plan import Pass, Plan, base_model, embed_name, fit_name, lineage, pass_name, replies_name, vocabulary
-from curate.requests import Embed, Fit, Generate, Rows, Subset
+from curate.plan import (
+    Pass,
+    Plan,
+    base_model,
+    embed_name,
+    fit_name,
+    gradient_name,
+    lineage,
+    pass_name,
+    replies_name,
+    vocabulary,
+)
+from curate.requests import Embed, Fit, Generate, Gradients, Rows, Subset
 from curate.training.config import TrainConfig, expected_tokens, training_flops
 
 CALIBRATION_BATCHES = 3  # of forward passes
@@ -64,6 +77,7 @@ class Calibration:
         self.engine = engine
         self._passes: dict[Any, Speed] = {}
         self._trainings: dict[Any, Speed] = {}
+        self._gradients: dict[Any, Speed] = {}
 
     def forward(self, step: Pass) -> Speed:
         """Of a pass; where its model is a fit that was not made yet, of the plain model, which is as fast."""
@@ -110,6 +124,27 @@ class Calibration:
             self._trainings[key] = Speed(setup, per_token, peak_memory(self.engine))
         return self._trainings[key]
 
+    def gradients(self, request: Gradients) -> Speed:
+        """Of gradients; at a checkpoint that was not made yet, of untrained adapters of its shape, which is as fast."""
+        key = request.rows, request.config, (*lineage(request.model), base_model(request.model))
+        if key not in self._gradients:
+            engine = self.engine
+            encodings = engine.encodings(base_model(request.model), request.rows)
+            began = time.perf_counter()
+            network, moments = adapted(engine, request, made=False)
+            few = encodings.take(_smallest(encodings.lengths))
+            list(projected(network, few, request.config, moments))
+            setup, began = time.perf_counter() - began, time.perf_counter()
+            list(projected(network, few, request.config, moments))
+            each = time.perf_counter() - began  # of a projection, which a shard takes once, almost whatever its rows
+            began = time.perf_counter()
+            sample = encodings.take(typical(encodings.lengths, engine.batch_tokens))
+            list(projected(network, sample, request.config, moments, batch_tokens=engine.batch_tokens))
+            taken = time.perf_counter() - began
+            per_token = max(taken - each, 0.0) / max(1, int(sample.lengths.sum())) + each / SHARD_TOKENS
+            self._gradients[key] = Speed(setup, per_token, peak_memory(engine))
+        return self._gradients[key]
+
     def embedding(self, embed: Embed) -> Speed:
         """Of an embedding of texts, for each row instead of token; where TF-IDF must learn its words, that is in it."""
         texts = list(islice(self.engine.texts(embed.rows, embed.view), EMBEDDED_ROWS))
@@ -125,7 +160,7 @@ class Calibration:
 
 
 def estimate(plan: Plan, calibration: Calibration) -> list[Step]:
-    """A line for each fit, each pass that runs a model and each embedding of texts, in the order in which they run.
+    """A line for each fit, each pass that runs a model, each embedding of texts and each job of gradients, as they run.
 
     A fit that was made on other rows and serves all the same is in the engine's notes.
     """
@@ -137,7 +172,7 @@ def estimate(plan: Plan, calibration: Calibration) -> list[Step]:
         view = engine.view(step)
         waits = any(engine.kept(fit) is None for fit in lineage(step.model)[-1:])
         missing = np.arange(len(view)) if waits else engine.missing(step)
-        tokens = int(view.lengths[missing].sum())
+        tokens = engine.forwarded(step, missing)
         if not tokens:
             steps.append(Step(pass_name(step), 0, 0, 0.0, 0.0, 0))
             continue
@@ -145,7 +180,21 @@ def estimate(plan: Plan, calibration: Calibration) -> list[Step]:
         flops, seconds = forward_flops(base_model(step.model), tokens), speed.setup + speed.per_token * tokens
         steps.append(Step(pass_name(step, len(missing)), len(missing), tokens, flops, seconds, speed.memory))
     steps += [_replies(asked, calibration) for asked in plan.replies]
-    return steps + [_embed(embed, calibration) for embed in plan.embeds]
+    steps += [_embed(embed, calibration) for embed in plan.embeds]
+    return steps + [_gradients(request, calibration) for request in plan.gradients]
+
+
+def _gradients(request: Gradients, calibration: Calibration) -> Step:
+    engine = calibration.engine
+    lengths = engine.encodings(base_model(request.model), request.rows).lengths
+    waits = any(engine.kept(fit) is None for fit in lineage(request.model)[-1:])
+    missing = np.arange(len(lengths)) if waits else engine.missing_gradients(request)
+    tokens = int(lengths[missing].sum())
+    if not tokens:
+        return Step(gradient_name(request), 0, 0, 0.0, 0.0, 0)
+    speed, name = calibration.gradients(request), gradient_name(request, len(missing))
+    seconds = speed.setup + speed.per_token * tokens
+    return Step(name, len(missing), tokens, gradient_flops(request, tokens), seconds, speed.memory)
 
 
 def _replies(asked: Generate, calibration: Calibration) -> Step:

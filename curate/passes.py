@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from curate.lm.batching import shards_by_tokens
 from curate.lm.observables import OBSERVABLES, Trace
 from curate.lm.views import View
 from curate.store import RowArtifact
@@ -42,13 +41,18 @@ def record(
     missing  int64, positions of the rows to run. Shards are cut over all rows of the view, so a run that was killed goes
              on with the same ones; each is kept as soon as it is done.
     """
-    from curate.lm.forward import traces
+    from curate.lm.shared_prefix import traces_of_view
 
     result = PassResult()
+
+    def count(tokens: int) -> None:
+        result.tokens += tokens
+        progress(tokens)
+
     wanted = np.zeros(len(view), dtype=bool)
     wanted[missing] = True
     needs = tuple(dict.fromkeys(need for name in artifacts for need in OBSERVABLES[name].needs))
-    for shard in shards_by_tokens(view.lengths, shard_tokens):
+    for shard in view.shards(shard_tokens):
         part = shard[wanted[shard]]
         if not len(part):
             continue
@@ -56,10 +60,9 @@ def record(
         found: list[Trace | str] = [view.reasons[i] for i in part]
         seen = np.array([i for i, reason in enumerate(found) if reason is None], dtype=np.int64)
         if len(seen):
-            rows = view.take(part[seen])
-            for position, trace in traces(network, rows, needs, batch_tokens=batch_tokens, progress=progress):
+            runs = traces_of_view(network, view, part[seen], needs, batch_tokens=batch_tokens, progress=count)
+            for position, trace in runs:
                 found[seen[position]] = trace
-            result.tokens += int(rows.lengths.sum())
         kept = []
         for i, trace in enumerate(found):
             if isinstance(trace, str) and trace != view.reasons[part[i]]:

@@ -11,6 +11,7 @@ from curate.requests import (
     Embed,
     Fit,
     Generate,
+    Gradients,
     HiddenStates,
     Model,
     Observe,
@@ -57,6 +58,7 @@ class Plan:
     passes: tuple[Pass, ...] = ()
     embeds: tuple[Embed, ...] = ()
     replies: tuple[Generate, ...] = ()
+    gradients: tuple[Gradients, ...] = ()
 
     @property
     def vocabularies(self) -> tuple[Vocabulary, ...]:
@@ -74,6 +76,7 @@ def merge(requests: Iterable[Request]) -> Plan:
     passes: dict[tuple[Model, Rows | Subset | Pairs, str], dict[str, None]] = {}
     embeds: dict[Embed, None] = {}
     replies: dict[Generate, None] = {}
+    gradients: dict[Gradients, None] = {}
     for request in map(resolved, requests):
         if isinstance(request, Fit):
             fits |= dict.fromkeys(lineage(request))
@@ -85,13 +88,17 @@ def merge(requests: Iterable[Request]) -> Plan:
             fits |= dict.fromkeys(lineage(request.model))
             replies[request] = None
             continue
+        if isinstance(request, Gradients):
+            fits |= dict.fromkeys(lineage(request.model))
+            gradients[request] = None
+            continue
         if request.observable not in OBSERVABLES:
             raise KeyError(f"no observable is called {request.observable!r}; there are {', '.join(OBSERVABLES)}")
         if OBSERVABLES[request.observable].forward:
             fits |= dict.fromkeys(lineage(request.model))
         passes.setdefault((request.model, request.rows, request.view), {})[request.observable] = None
-    merged = tuple(Pass(*key, tuple(names)) for key, names in passes.items())
-    return Plan(tuple(fits), merged, tuple(embeds), tuple(replies))
+    made = tuple(Pass(*key, tuple(names)) for key, names in passes.items())
+    return Plan(tuple(fits), made, tuple(embeds), tuple(replies), tuple(gradients))
 
 
 def resolved(request: Request) -> Request:
@@ -118,8 +125,9 @@ def describe(request: Request) -> str:
         return f"embeddings of {request.rows.role} by {request.embedder.label}"
     if isinstance(request, Generate):
         return f"replies to {request.rows.role} by {model_name(request.model)}"
+    what = "gradients" if isinstance(request, Gradients) else request.observable
     model = request.model.label if isinstance(request.model, ModelSpec) else f"({describe(lineage(request.model)[-1])})"
-    return f"{request.observable} of {request.rows.role} by {model}"
+    return f"{what} of {request.rows.role} by {model}"
 
 
 def lineage(model: Model) -> list[Fit]:
@@ -182,6 +190,12 @@ def replies_name(asked: Generate, missing: int = 0) -> str:
     """missing: as for a pass."""
     rows = _some(missing, asked.rows, "row")
     return f"replies of up to {counted(asked.max_new_tokens, 'token')} to {rows} by {model_name(asked.model)}"
+
+
+def gradient_name(request: Gradients, missing: int = 0) -> str:
+    """missing: as for a pass."""
+    what = "gradients" if request.config.adam is None else "gradients as Adam's directions"
+    return f"{what} of {_some(missing, request.rows, 'row')} by {model_name(request.model)}"
 
 
 def _some(missing: int, rows: Rows | Subset | Pairs, noun: str) -> str:

@@ -167,11 +167,13 @@ def prepare(
         failed = {**failed, **more}
     if len(readers) > 1:
         usable, rows, _ = engine.add("pool", usable, model)
-    others = {
-        role: engine.add(role, other, scorer)[1]
-        for role, other in (("target", target), ("existing", existing))
-        if other is not None
-    }
+    others = {}
+    for role, other in (("target", target), ("existing", existing)):
+        if other is not None:
+            others[role] = engine.add(role, other, scorer)
+            held = others[role][0]
+            if overlap := len(set(held.row_ids) & set(usable.row_ids)):
+                engine.note(f"{overlap:,} of the {len(held):,} rows of the {role} are in the pool as well")
     data = Data(
         pool=rows,
         model=scorer,
@@ -179,8 +181,9 @@ def prepare(
         seed=seed,
         embedder=as_embedder(embedder, scorer, rows),
         trained=model,
-        target=others.get("target"),
-        existing=others.get("existing"),
+        target=others["target"][1] if "target" in others else None,
+        existing=others["existing"][1] if "existing" in others else None,
+        target_sources=tuple(others["target"][0].sources) if "target" in others else None,
     )
     encodings = engine.encodings(model, rows)
     table = pl.DataFrame(
@@ -218,10 +221,12 @@ def generator(seed: int, method: Method, purpose: str) -> np.random.Generator:
 
 
 def signal(engine: Engine, prepared: Prepared, method: Method, seen: Mapping[Any, Any]) -> Signal:
-    """A method's signal for every row of the prepared pool."""
+    """A method's signal for every row of the prepared pool; what it has in `notes` goes to the run's."""
     found = method.signal(prepared.data, seen, generator(prepared.data.seed, method, "signal"))
     if len(found) != len(prepared.pool):
         raise ValueError(f"{method.name} gave {len(found)} values for {len(prepared.pool)} rows")
+    for note in getattr(found, "notes", ()):
+        engine.note(note)
     return found
 
 

@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 
+from curate.lm.gradient_config import GradientConfig
 from curate.lm.models import ModelSpec
 from curate.lm.views import AFTER_EXAMPLE, CONVERSATION
 from curate.training.config import TrainConfig
@@ -226,6 +227,31 @@ class Embed:
 
 
 @dataclass(frozen=True)
+class Gradients:
+    """The gradient of each row's own mean loss with respect to low-rank adapters, projected. Answer: RowVector.
+
+    model   a checkpoint of a fit with adapters that keeps its optimizer (`recipe.save_optimizer`), at those adapters; or a plain
+            model, at adapters put on it afresh (`config.fresh`).
+    ValueError for anything else, and for Adam's direction without an optimizer.
+    """
+
+    model: ModelSpec | Checkpoint
+    rows: Rows | Subset
+    config: GradientConfig
+
+    def __post_init__(self) -> None:
+        trained = isinstance(self.model, Checkpoint)
+        if trained == (self.config.fresh is not None):
+            raise ValueError("a plain model needs config.fresh, and a checkpoint has adapters of its own")
+        if not trained and self.config.adam is not None:
+            raise ValueError("Adam's direction needs a checkpoint, which has an optimizer's state")
+        if isinstance(self.model, Checkpoint):
+            recipe = self.model.fit.recipe
+            if recipe.adapter != "lora" or not recipe.save_optimizer:
+                raise ValueError("gradients at a checkpoint need a fit with adapters and save_optimizer")
+
+
+@dataclass(frozen=True)
 class Vocabulary:
     """The words, weights and projection of TF-IDF, learned from a view of some rows. Made for the embeddings that need it."""
 
@@ -234,7 +260,7 @@ class Vocabulary:
     view: str
 
 
-Request = Fit | Observe | Embed | Generate
+Request = Fit | Observe | Embed | Generate | Gradients
 
 
 @dataclass(frozen=True)

@@ -123,11 +123,23 @@ def plan(
     *,
     engine: Engine,
     model: str | Path | ModelSpec | None = None,
+    target: PoolLike | None = None,
+    existing: PoolLike | None = None,
     recipe: TrainConfig | None = None,
     embedder: str | Embedder = "hidden",
     seed: int = 0,
 ) -> tuple[Plan, Prepared]:
     """What scoring would run in its first round, without running it (the pool is tokenised). `model` scores."""
     asked = [as_method(method) for method in methods]
-    prepared = prepare(engine, as_pool(pool), model=as_model(model), recipe=recipe, embedder=embedder, seed=seed, methods=asked)
+    prepared = prepare(
+        engine,
+        as_pool(pool),
+        model=as_model(model),
+        target=None if target is None else as_pool(target),
+        existing=None if existing is None else as_pool(existing),
+        recipe=recipe,
+        embedder=embedder,
+        seed=seed,
+        methods=asked,
+    )
     return merge([request for method in asked for request in method.requests(prepared.data, {})]), prepared

@@ -21,8 +21,13 @@ def batches_by_length(lengths: np.ndarray, batch_tokens: int) -> list[np.ndarray
 def shards_by_tokens(lengths: np.ndarray, shard_tokens: int) -> list[np.ndarray]:
     """Positions in shards of about `shard_tokens` tokens, rows of like length together; a function of the rows alone."""
     order = np.argsort(lengths, kind="stable")
+    return cut(order, lengths[order], shard_tokens)
+
+
+def cut(order: np.ndarray, costs: np.ndarray, shard_tokens: int) -> list[np.ndarray]:
+    """`order` in pieces of about `shard_tokens` in all; costs int64, of each of its entries."""
     if not len(order):
         return []
-    total = np.cumsum(lengths[order])
+    total = np.cumsum(costs)
     cuts = np.flatnonzero(np.diff((total - 1) // shard_tokens)) + 1
     return np.split(order, cuts)

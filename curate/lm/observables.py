@@ -58,6 +58,11 @@ def _sum_loss(trace: Trace) -> float:
     return -float(trace["logp"].sum(dtype=np.float64))
 
 
+def _distance(trace: Trace) -> float:
+    missing = -np.expm1(trace["logp"].astype(np.float64))  # 1 - p, with its digits where p is near 1
+    return float(np.sqrt(np.mean(missing * missing)))
+
+
 MEAN_LOSS = _mean("logp", "mean_loss", "nats per token", sign=-1.0)
 SUM_LOSS = Observable("sum_loss", "nats", pa.float64(), ("logp",), _sum_loss)
 TOKEN_LOGPROBS = _tokens("logp", "token_logprobs", "nats, per token")
@@ -70,6 +75,8 @@ TOKEN_MARGINS = _tokens("margin", "token_margins", "probability, per token")
 # |p - onehot(token)|_2, from 0 to sqrt 2 (arXiv 2107.07075, per token).
 EL2N = _mean("el2n", "el2n", "mean over tokens")
 TOKEN_EL2N = _tokens("el2n", "token_el2n", "per token")
+# |1 - p|_2 / sqrt T over the T scored tokens, p the probability of each: 0 is certain of all, 1 of none (arXiv 2411.04425).
+DISTANCE = Observable("distance", "root mean square of 1 - p", pa.float64(), ("logp",), _distance)
 # States that the output head reads, pooled over every token of the view; `weighted` by position, 1 for the first token
 # (arXiv 2202.08904).
 HIDDEN = tuple(Observable(name, "model's own", pa.list_(pa.float32()), (name,), itemgetter(name)) for name in POOLED)
@@ -79,7 +86,7 @@ RESPONSE_TOKENS = Observable("response_tokens", "tokens", pa.int64(), (), lambda
 OBSERVABLES = {
     o.name: o
     for o in (
-        MEAN_LOSS, SUM_LOSS, TOKEN_LOGPROBS, ENTROPY, TOKEN_ENTROPIES, MARGIN, TOKEN_MARGINS, EL2N, TOKEN_EL2N, *HIDDEN,
-        TOKENS, RESPONSE_TOKENS,
+        MEAN_LOSS, SUM_LOSS, TOKEN_LOGPROBS, ENTROPY, TOKEN_ENTROPIES, MARGIN, TOKEN_MARGINS, EL2N, TOKEN_EL2N, DISTANCE,
+        *HIDDEN, TOKENS, RESPONSE_TOKENS,
     )
 }  # fmt: skip

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from curate.errors import InputError
+from curate.lm.batching import cut, shards_by_tokens
 from curate.lm.chat import ChatFormat
 from curate.lm.encodings import Encodings
 
@@ -54,6 +55,14 @@ class View:
     def take(self, index: np.ndarray) -> Encodings:
         """The rows at these positions; `loss_mask` is True for the tokens that are scored."""
         raise NotImplementedError
+
+    def shards(self, shard_tokens: int) -> list[np.ndarray]:
+        """Positions in shards of about `shard_tokens` tokens, rows that run well together in one; a function of all rows."""
+        return shards_by_tokens(self.lengths, shard_tokens)
+
+    def forwarded(self, index: np.ndarray, shard_tokens: int, pooled: bool = False) -> int:
+        """Tokens that a model runs over for the rows at these positions. pooled: states are wanted of all that is seen."""
+        return int(self.lengths[index].sum())
 
 
 @dataclass(frozen=True)
@@ -108,33 +117,65 @@ class PairView(View):
     rows: Encodings
     examples: Encodings
     index: np.ndarray  # int64 [n, 2]: position of the row, position of the example
-    limit: int
+    kept: np.ndarray  # int64 [n]: how many tokens of the example are seen
     once: int | None
 
     @classmethod
     def of(cls, rows: Encodings, examples: Encodings, index: np.ndarray, limit: int, once: int | None = None) -> "PairView":
         """limit: tokens that the model reads at most."""
         own, before = rows.lengths[index[:, 0]], examples.lengths[index[:, 1]]
-        cut = np.array([once is not None and ids[0] == once for ids in rows.input_ids], dtype=np.int64)[index[:, 0]]
-        room = limit - (own - cut)
+        start = np.array([once is not None and ids[0] == once for ids in rows.input_ids], dtype=np.int64)[index[:, 0]]
+        room = limit - (own - start)
         reasons = _said(room <= 0, NO_ROOM)
         ids = [pair_id(rows.row_ids[i], examples.row_ids[j]) for i, j in index.tolist()]
-        return cls(ids, own - cut + np.minimum(before, np.maximum(room, 0)), reasons, rows, examples, index, limit, once)
+        kept = np.minimum(before, np.maximum(room, 0))
+        return cls(ids, own - start + kept, reasons, rows, examples, index, kept, once)
 
     def take(self, index: np.ndarray) -> Encodings:
-        pairs = [self._pair(int(i), int(j)) for i, j in self.index[index]]
-        truncated = np.array([cut for _, _, cut in pairs], dtype=bool)
-        return Encodings([self.row_ids[k] for k in index], [p[0] for p in pairs], [p[1] for p in pairs], truncated)
+        befores = [self.before(k) for k in index]
+        owns = [self.own(k) for k in index]
+        ids = [np.concatenate([before, own]) for before, (own, _) in zip(befores, owns, strict=True)]
+        masks = [np.concatenate([np.zeros(len(b), bool), mask]) for b, (_, mask) in zip(befores, owns, strict=True)]
+        truncated = self.kept[index] < self.examples.lengths[self.index[index, 1]]
+        return Encodings([self.row_ids[k] for k in index], ids, masks, truncated)
 
-    def _pair(self, i: int, j: int) -> tuple[np.ndarray, np.ndarray, bool]:
-        ids, mask, example = self.rows.input_ids[i], self.rows.loss_mask[i], self.examples.input_ids[j]
-        if self.once is not None and ids[0] == self.once:
-            ids, mask = ids[1:], mask[1:]
-        room = max(0, self.limit - len(ids))
-        kept = example[max(0, len(example) - room) :]
-        if 0 < len(kept) < len(example) and example[0] == self.once:
-            kept = np.concatenate([example[:1], kept[1:]])  # models lean on the token that they were always begun with
-        return np.concatenate([kept, ids]), np.concatenate([np.zeros(len(kept), bool), mask]), len(kept) < len(example)
+    def before(self, pair: int) -> np.ndarray:
+        """int32: the tokens of a pair that stand before the row's."""
+        example, kept = self.examples.input_ids[self.index[pair, 1]], int(self.kept[pair])
+        seen = example[len(example) - kept :]
+        if 0 < kept < len(example) and example[0] == self.once:
+            seen = np.concatenate([example[:1], seen[1:]])  # models lean on the token that they were always begun with
+        return seen
+
+    def own(self, pair: int) -> tuple[np.ndarray, np.ndarray]:
+        """The row's tokens in a pair, and which of them are scored."""
+        i = self.index[pair, 0]
+        first = int(self.once is not None and self.rows.input_ids[i][0] == self.once)
+        return self.rows.input_ids[i][first:], self.rows.loss_mask[i][first:]
+
+    def shards(self, shard_tokens: int) -> list[np.ndarray]:
+        """By the tokens that a model runs over when it runs once over what pairs have in common."""
+        group, costs = self.groups(np.arange(len(self))), self.lengths - self.kept
+        order = np.lexsort((costs, group, self.kept))
+        first = np.diff(group[order], prepend=-1) != 0
+        return cut(order, costs[order] + 1 + np.where(first, self.kept[order] - 1, 0), shard_tokens)
+
+    def forwarded(self, index: np.ndarray, shard_tokens: int, pooled: bool = False) -> int:
+        """What pairs of a shard have in common counts once, but for its last token, which goes with each row."""
+        if pooled:
+            return super().forwarded(index, shard_tokens, pooled)
+        wanted, total = np.zeros(len(self), dtype=bool), 0
+        wanted[index] = True
+        for shard in self.shards(shard_tokens):
+            part = shard[wanted[shard]]
+            _, first = np.unique(self.groups(part), return_index=True)
+            total += int((self.lengths - self.kept)[part].sum()) + len(part) + int((self.kept[part][first] - 1).sum())
+        return total
+
+    def groups(self, index: np.ndarray) -> np.ndarray:
+        """int64 [len(index)]: equal for the pairs whose rows stand behind the very same tokens."""
+        keys = np.stack([self.index[index, 1], self.kept[index]], axis=1)
+        return np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
 
 
 def _said(where: np.ndarray, reason: str) -> np.ndarray:

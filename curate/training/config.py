@@ -167,6 +167,16 @@ def steps_to_save(config: TrainConfig, steps: int) -> list[int]:
     return [round(i * steps / wanted) for i in range(1, wanted + 1)]
 
 
+def mean_rates(config: TrainConfig, steps: int) -> list[float]:
+    """The mean learning rate, as a share of the peak, of the steps up to each checkpoint since the one before it.
+
+    ValueError as `steps_to_save`.
+    """
+    saves = [0, *steps_to_save(config, steps)]
+    rates = [learning_rate_factor(config, step, steps) for step in range(steps)]
+    return [sum(rates[a:b]) / (b - a) for a, b in zip(saves, saves[1:])]
+
+
 def training_flops(
     trainable: int, frozen: int, tokens: int, *, gradient_checkpointing: bool = False, more_forwards: int = 0
 ) -> float:

@@ -1,0 +1,118 @@
+"""A number for pairs of rows: how well an example serves a row; and the kernels that selectors make picks of."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from scipy import sparse
+
+from curate.signals import RowScore
+
+KernelForm = Literal["relu", "minmax"]
+
+
+@dataclass(frozen=True)
+class PairScore:
+    """values float [n, m]: row i with example j, NaN where null; in a scipy.sparse.csr_array what is not stored was not tried."""
+
+    values: Any
+
+    @classmethod
+    def of(cls, index: np.ndarray, values: np.ndarray, shape: tuple[int, int]) -> "PairScore":
+        """From pairs int64 [p, 2], none twice, and their values [p]; an array where these are all pairs."""
+        if len(index) == shape[0] * shape[1]:
+            dense = np.full(shape, np.nan)
+            dense[index[:, 0], index[:, 1]] = values
+            return cls(dense)
+        return cls(sparse.csr_array(sparse.coo_array((values, (index[:, 0], index[:, 1])), shape=shape)))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.values.shape
+
+    @property
+    def complete(self) -> bool:
+        """Whether every pair was tried."""
+        return not sparse.issparse(self.values)
+
+    @property
+    def tried(self) -> int:
+        """How many pairs were."""
+        return int(self.values.size if self.complete else self.values.nnz)
+
+    def triplets(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(rows, examples, values) of the pairs tried that are not null."""
+        if self.complete:
+            i, j = np.nonzero(~np.isnan(self.values))
+            return i, j, np.asarray(self.values[i, j])
+        pairs = self.values.tocoo()
+        there = ~np.isnan(pairs.data)
+        return pairs.coords[0][there], pairs.coords[1][there], pairs.data[there]
+
+    def example_means(self) -> np.ndarray:
+        """float64 [m]: the mean over the rows that each example was tried on; NaN where it has no value."""
+        _, j, values = self.triplets()
+        count = np.bincount(j, minlength=self.shape[1])
+        total = np.bincount(j, weights=values, minlength=self.shape[1])
+        return np.divide(total, count, out=np.full(self.shape[1], np.nan), where=count > 0)
+
+    def rows_with_values(self) -> np.ndarray:
+        """bool [n]: whether a row has a value with any example."""
+        return np.bincount(self.triplets()[0], minlength=self.shape[0]) > 0
+
+    def without_diagonal(self) -> "PairScore":
+        """0 where a row is its own example."""
+        if self.complete:
+            values = self.values.copy()
+            np.fill_diagonal(values, 0.0)
+            return PairScore(values)
+        pairs = self.values.tocoo()
+        data = np.where(pairs.coords[0] == pairs.coords[1], 0.0, pairs.data)
+        return PairScore(sparse.csr_array(sparse.coo_array((data, pairs.coords), shape=self.shape)))
+
+
+def kernels(scores: Sequence[PairScore], form: KernelForm = "relu") -> list[Any]:
+    """What selectors read: no entry below 0, and 0 for pairs that are null or were not tried.
+
+    relu    max(value, 0), so that an example that does harm represents nothing.
+    minmax  (value - lowest) / (highest - lowest) over all the scores together, 0 where they are all the same.
+    """
+    if form == "relu":
+        return [_mapped(score, lambda values: np.maximum(values, 0)) for score in scores]
+    found = [score.triplets()[2] for score in scores]
+    low = min((float(values.min()) for values in found if len(values)), default=0.0)
+    high = max((float(values.max()) for values in found if len(values)), default=0.0)
+    width = high - low
+    return [_mapped(score, lambda values: (values - low) / width if width > 0 else np.zeros_like(values)) for score in scores]
+
+
+def _mapped(score: PairScore, function: Callable[[np.ndarray], np.ndarray]) -> Any:
+    if score.complete:
+        return np.nan_to_num(function(score.values), nan=0.0)
+    kernel = score.values.copy()
+    kernel.data = np.nan_to_num(function(kernel.data), nan=0.0)
+    return kernel
+
+
+def best_examples(kernel: Any) -> np.ndarray:
+    """float64 [n]: the largest entry of each row, at least 0."""
+    return _largest(kernel, 1)
+
+
+def best_rows(kernel: Any) -> np.ndarray:
+    """float64 [m]: the largest entry of each column, at least 0."""
+    return _largest(kernel, 0)
+
+
+def _largest(kernel: Any, axis: int) -> np.ndarray:
+    largest = kernel.max(axis=axis)
+    if sparse.issparse(largest):
+        largest = largest.toarray()
+    return np.maximum(np.asarray(largest, dtype=np.float64).reshape(-1), 0)
+
+
+def example_scores(score: PairScore, reasons: np.ndarray, untried: str) -> RowScore:
+    """Each example's mean. reasons object [m]: why one has none; untried: the reason of one that was not tried on any row."""
+    means = score.example_means()
+    return RowScore(means, np.where(np.isnan(means) & (reasons == None), untried, reasons))  # noqa: E711 (elementwise)

@@ -1,0 +1,87 @@
+"""How well an example serves a row, pair by pair: what DELIFT chooses by and NN-CIFT learns to predict.
+
+To add one, write a class with the two functions of `Influence` and name it in `INFLUENCES`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from curate.lm.views import AFTER_EXAMPLE
+from curate.method import Data
+from curate.neighbours import unit_vectors
+from curate.requests import Embed, Observe, Pairs, Request, Rows, Subset
+from curate.signals import RowScore
+
+
+class Influence(Protocol):
+    """True values of pairs. `pairs` names them: positions of rows and of examples in two sets."""
+
+    def requests(self, data: Data, pairs: Pairs) -> list[Request]:
+        """What the values follow from."""
+        ...
+
+    def values(self, data: Data, seen: Mapping[Request, Any], pairs: Pairs) -> RowScore:
+        """A number for each pair, null with a reason where there is none; higher serves better."""
+        ...
+
+
+@dataclass(frozen=True)
+class InContext:
+    """How much closer the model comes to a row's replies behind an example: d(row) - d(row behind example), in [-1, 1].
+
+    d is the root mean square of 1 - p over the replies' tokens, p the model's probability of each. Source: arXiv 2411.04425.
+    """
+
+    def _without(self, data: Data, pairs: Pairs) -> tuple[Observe, np.ndarray]:
+        """The request for d of the rows alone, and where in its answer each pair's row is."""
+        rows, where = _used(pairs.rows, pairs.index[:, 0])
+        return Observe(data.model, rows, "distance"), where
+
+    def requests(self, data: Data, pairs: Pairs) -> list[Request]:
+        """A pass over the rows, and one over the rows behind their examples."""
+        return [self._without(data, pairs)[0], Observe(data.model, pairs, "distance", AFTER_EXAMPLE)]
+
+    def values(self, data: Data, seen: Mapping[Request, Any], pairs: Pairs) -> RowScore:
+        request, where = self._without(data, pairs)
+        before, after = seen[request], seen[Observe(data.model, pairs, "distance", AFTER_EXAMPLE)]
+        alone = RowScore(before.values[where], before.reasons[where])
+        return RowScore.of(alone.values - after.values, alone, after)
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """The cosine of the embeddings of row and example, in [-1, 1]."""
+
+    def requests(self, data: Data, pairs: Pairs) -> list[Request]:
+        """A vector of each row and example."""
+        return [Embed(data.embedder, rows) for rows in dict.fromkeys((pairs.rows, pairs.examples))]
+
+    def values(self, data: Data, seen: Mapping[Request, Any], pairs: Pairs) -> RowScore:
+        vectors, reasons = [], []
+        for rows, where in ((pairs.rows, pairs.index[:, 0]), (pairs.examples, pairs.index[:, 1])):
+            found = seen[Embed(data.embedder, rows)]
+            vectors.append((unit_vectors(found), where))
+            reasons.append(found.reasons[where])
+        (rows_of, i), (examples_of, j) = vectors
+        values = np.empty(pairs.size)
+        for start in range(0, pairs.size, BLOCK):
+            part = slice(start, start + BLOCK)
+            values[part] = np.einsum("pd,pd->p", rows_of[i[part]], examples_of[j[part]], dtype=np.float64)
+        nulls = np.where(reasons[0] == None, reasons[1], reasons[0])  # noqa: E711 (elementwise)
+        nulls[np.isnan(values) & (nulls == None)] = "its vector is 0 everywhere"  # noqa: E711
+        return RowScore(np.where(nulls == None, values, np.nan), nulls)  # noqa: E711
+
+
+BLOCK = 2**16  # pairs whose vectors are held at once
+INFLUENCES: dict[str, Influence] = {"delift": InContext(), "delift-se": Likeness()}
+
+
+def _used(rows: Rows | Subset, index: np.ndarray) -> tuple[Rows | Subset, np.ndarray]:
+    """The rows that are used of a set (all of it where all are), and where each of `index` is among them."""
+    used, where = np.unique(index, return_inverse=True)
+    if len(used) == rows.size or isinstance(rows, Subset):
+        return rows, index
+    return Subset(rows, used), where.reshape(-1)
