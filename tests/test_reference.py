@@ -11,6 +11,7 @@ import curate
 from curate.cli import _main
 from curate.engine import Engine
 from curate.errors import InputError
+from curate.estimate import Calibration, full_flops
 from curate.lm.forward import traces
 from curate.lm.models import ModelSpec
 from curate.plan import merge
@@ -96,6 +97,13 @@ def test_trainings_are_kept_by_what_the_reference_is(engine, tiny, other, tmp_pa
     shutil.copytree(other, tmp_path / "copy")
     assert spec(other) == spec(tmp_path / "copy") != spec(tiny)
     assert engine.recipe_spec(RECIPE) == RECIPE.identity()
+
+
+def test_a_training_with_a_reference_is_timed_without_it(engine, encoded, tiny):
+    recipe = RECIPE.model_copy(update={"token_policy": "rho-1", "reference": "not/there"})
+    assert Calibration(engine).training(ModelSpec(str(tiny)), encoded[0], recipe).per_token > 0
+    spec, plain = ModelSpec(str(tiny)), full_flops(ModelSpec(str(tiny)), RECIPE, 100)
+    assert full_flops(spec, recipe, 100) == pytest.approx(plain * 8 / 6)
 
 
 def test_other_tokens_are_refused(engine, encoded, tiny, other, tmp_path):

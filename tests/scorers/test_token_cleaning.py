@@ -1,6 +1,7 @@
 """Token cleaning: known answers, the chain of references, and what comes out of real fits."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -9,6 +10,8 @@ import pytest
 
 import curate
 from curate.budget import Budget
+from curate.comparison.arms import Arm
+from curate.comparison.choosing import at_second_rate, length_matched
 from curate.engine import Engine
 from curate.errors import InputError
 from curate.lm.models import ModelSpec
@@ -240,6 +243,22 @@ def test_the_recipe_of_sstoken():
     assert method.training(data(), {}, plain) == plain.model_copy(update=policy)
     assert SsToken().training(data(), {}, plain) == plain.model_copy(update={"token_policy": "sstoken"})
     assert LoBaSS().training(data(), {}, plain) is plain
+
+
+def test_the_length_matched_control_of_such_an_arm_is_a_plain_training():
+    """Of the method it has only how long the replies are; at the second rate the method is all there."""
+    plain = TrainConfig(tokens=500)
+    table = pl.DataFrame({"response_tokens": [4, 4, 5, 5, 6, 6]})
+    setup = SimpleNamespace(
+        prepared=SimpleNamespace(table=table),
+        bench=SimpleNamespace(width=lambda: 192),
+        design=SimpleNamespace(recipe=plain, second_rate=0.5),
+    )
+    arm = Arm("sstoken", "2", 3, (0, 2), SsToken().training(data(6), {}, plain.model_copy(update={"seed": 3})))
+    [control] = length_matched(setup, [arm])
+    assert control.recipe == TrainConfig(tokens=500, seed=3) and control.kind == "length-matched"
+    [slower] = at_second_rate(setup, [arm])
+    assert slower.recipe.token_policy == "sstoken" and slower.recipe.learning_rate == pytest.approx(1e-3)
 
 
 # ---- with real fits
