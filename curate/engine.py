@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from curate import progress
+from curate import gradients, progress
 from curate.answers import Seen
 from curate.embedding.record import EMBED_VERSION, Encode
 from curate.embedding.record import record as record_embeddings
@@ -19,15 +19,30 @@ from curate.embedding.sentence import ENCODER_FILES, SentenceModel, encoder_fold
 from curate.embedding.tfidf import TfidfModel
 from curate.errors import CurateError, InputError
 from curate.fits import kept_fit
+from curate.generations import REPLY_TYPE, REPLY_VERSION, record_replies
 from curate.jobs import Job
 from curate.lm.encodings import Encodings
-from curate.lm.models import forward_flops, resolve_device
-from curate.lm.observables import FORWARD_VERSION, OBSERVABLES, POOLED
-from curate.lm.views import RESPONSE, VIEW_VERSION, PairView, RowView, View, printed_once, start_token
+from curate.lm.models import ModelSpec, context_length, forward_flops, resolve_device
+from curate.lm.observables import FORWARD_VERSION, OBSERVABLES, POOLED, TOKEN_LOGPROBS
+from curate.lm.views import CONVERSATION, RESPONSE, VIEW_VERSION, PairView, RowView, View, printed_once, start_token
 from curate.lm.weights import WEIGHT_VERSION
 from curate.method import Data, Method
 from curate.passes import record
-from curate.plan import Pass, Plan, base_model, embed_name, fit_name, labels_of, lineage, merge, pass_name, resolved, vocabulary
+from curate.plan import (
+    Pass,
+    Plan,
+    base_model,
+    embed_name,
+    fit_name,
+    gradient_name,
+    labels_of,
+    lineage,
+    merge,
+    pass_name,
+    replies_name,
+    resolved,
+    vocabulary,
+)
 from curate.pools import Pools
 from curate.registry import label
 from curate.requests import (
@@ -35,8 +50,11 @@ from curate.requests import (
     Embed,
     Fit,
     FittedModel,
+    Generate,
+    Gradients,
     Model,
     Pairs,
+    Replies,
     Request,
     Rows,
     SentenceEncoder,
@@ -68,7 +86,7 @@ class Engine(Pools):
         if self.refit not in ("never", "drift", "always"):
             raise InputError(f"refit {self.refit!r} is not one of never, drift, always")
         super().__post_init__()
-        self._failed: dict[Pass, dict[str, str]] = {}  # rows that a pass of this run could not do, and why
+        self._failed: dict[Pass | Gradients, dict[str, str]] = {}  # rows that a pass of this run could not do, and why
 
     # What identifies things -------------------------------------------------------------------------------------------
 
@@ -89,25 +107,49 @@ class Engine(Pools):
             "version": TRAIN_VERSION,
             "model": self.model_hash(fit.model),
             "encoding": self.encoding_spec(base_model(fit)),
-            "recipe": fit.recipe.identity(),
+            "recipe": self.recipe_spec(fit.recipe),
             "rows": self._fingerprint(fit.rows),
             **({"weights": WEIGHT_VERSION} if self.weighted(fit.rows) else {}),
             **({"tokens": fit.tokens.fingerprint} if fit.tokens else {}),
             **({"labels": labels} if (labels := labels_of(fit.rows)) else {}),
         }
 
+    def recipe_spec(self, recipe: TrainConfig) -> dict[str, Any]:
+        """What the weights of a training depend on among its settings, the reference model by what it is."""
+        named = recipe.reference
+        return {**recipe.identity(), **({"reference": self._reference_hash(ModelSpec(named))} if named else {})}
+
+    def _reference_hash(self, model: ModelSpec) -> str:
+        """As `model_hash`; a fit of this store that is named by its folder is still that fit."""
+        folder = model.folder()
+        kept = folder.parent.parent.resolve() == (self.store.root / "fits").resolve()
+        return folder.parent.name if kept else self.weights_hash(model)
+
     def _fingerprint(self, rows: Rows | Subset) -> str:
         """Of the rows' ids; a subset's is that of a pool of these rows."""
         return self.pool_of(rows).fingerprint if isinstance(rows, Subset) else rows.fingerprint
 
     def observable_spec(self, step: Pass, name: str) -> dict[str, Any]:
+        return self._observable_spec(self.model_hash(step.model), base_model(step.model), step.view, name)
+
+    def _observable_spec(self, weights: str, encoded_for: ModelSpec, view: str, name: str) -> dict[str, Any]:
         return {
             "kind": "observable",
             "observable": name,
             "version": [OBSERVABLES[name].version, FORWARD_VERSION],
-            "model": self.model_hash(step.model),
-            "encoding": self.encoding_spec(base_model(step.model)),
-            "view": [step.view, VIEW_VERSION],
+            "model": weights,
+            "encoding": self.encoding_spec(encoded_for),
+            "view": [view, VIEW_VERSION],
+            "dtype": self.pass_dtype,
+        }
+
+    def replies_spec(self, asked: Generate) -> dict[str, Any]:
+        return {
+            "kind": "reply",
+            "version": [REPLY_VERSION, FORWARD_VERSION],
+            "model": self.model_hash(asked.model),
+            "encoding": self.encoding_spec(base_model(asked.model)),
+            "max_new_tokens": asked.max_new_tokens,
             "dtype": self.pass_dtype,
         }
 
@@ -149,6 +191,14 @@ class Engine(Pools):
             ids = self.ids(step.rows)
             seconds += max((self.artifact(step, name).seconds(ids) for name in step.recorded), default=0.0)
             flops += forward_flops(base_model(step.model), self.forwarded(step)) if step.forwards else 0.0
+        for asked in plan.replies:
+            seconds += self.replies(asked).seconds(self.ids(asked.rows))
+            flops += forward_flops(
+                base_model(asked.model), int(self.encodings(base_model(asked.model), asked.rows).lengths.sum())
+            )
+        for request in plan.gradients:
+            seconds += gradients.artifact(self, request).seconds(self.ids(request.rows))
+            flops += gradients.flops(request, int(self.encodings(base_model(request.model), request.rows).lengths.sum()))
         seconds += sum(_account(self.serving(words)[0])["seconds"] for words in plan.vocabularies)
         return seconds + sum(self.vectors(embed).seconds(self.ids(embed.rows)) for embed in plan.embeds), flops
 
@@ -159,6 +209,10 @@ class Engine(Pools):
             return self.fitted(request)
         if isinstance(request, Embed):
             return self._embedded(request)
+        if isinstance(request, Generate):
+            return self._replied(request)
+        if isinstance(request, Gradients):
+            return self._projected(request)
         observable = OBSERVABLES[request.observable]
         step = Pass(request.model, request.rows, request.view, (request.observable,))
         if not observable.forward:
@@ -191,8 +245,23 @@ class Engine(Pools):
         table = self.vectors(embed).get(self.ids(embed.rows))
         return as_vectors(table["value"], np.arange(len(table)), np.array(table["reason"].to_pylist(), dtype=object))
 
+    def _replied(self, asked: Generate) -> Replies:
+        table = self.replies(asked).get(self.ids(asked.rows))
+        said = [value or {"text": None, "mean_loss": np.nan, "overlap": np.nan} for value in table["value"].to_pylist()]
+        loss, overlap = (np.array([value[name] for value in said], dtype=np.float64) for name in ("mean_loss", "overlap"))
+        reasons = np.array(table["reason"].to_pylist(), dtype=object)
+        return Replies([value["text"] for value in said], loss, overlap, reasons)
+
+    def _projected(self, request: Gradients) -> RowVector:
+        ids, failed = self.ids(request.rows), self._failures(request)
+        table = gradients.artifact(self, request).get([row_id for row_id in ids if row_id not in failed])
+        reasons = np.array([failed.get(row_id) for row_id in ids], dtype=object)
+        there = np.flatnonzero(reasons == None)  # noqa: E711 (elementwise)
+        reasons[there] = table["reason"].to_pylist()
+        return as_vectors(table["value"], there, reasons)
+
     def execute(self, plan: Plan) -> None:
-        """Run the fits, then the passes and embeds, of a plan; what the store has is not run."""
+        """Run the fits, then the passes, embeds and gradients, of a plan; what the store has is not run."""
         for _, generation in groupby(sorted(plan.fits, key=_generation), key=_generation):
             fits = [fit for fit in generation if self.kept(fit) is None]
             self.executor.run([Job("fit", fit_name(fit), partial(self._run_fit, fit)) for fit in fits])
@@ -201,11 +270,21 @@ class Engine(Pools):
         for step in plan.passes:
             if step.forwards and step not in todo:
                 self.stages.append(Stage("pass", pass_name(step), reused_rows=step.rows.size))
+        for asked in plan.replies:
+            if missing := len(self.missing_replies(asked)):
+                self.executor.run([Job("replies", replies_name(asked, missing), partial(self._run_replies, asked))])
+            else:
+                self.stages.append(Stage("replies", replies_name(asked), reused_rows=asked.rows.size))
         for embed in plan.embeds:
             if missing := len(self.missing_vectors(embed)):
                 self.executor.run([Job("embed", embed_name(embed, missing), partial(self._run_embed, embed))])
             else:
                 self.stages.append(Stage("embed", embed_name(embed), reused_rows=embed.rows.size))
+        for request in plan.gradients:
+            if missing := len(self.missing_gradients(request)):
+                self.executor.run([Job("gradients", gradient_name(request, missing), partial(self._run_gradients, request))])
+            else:
+                self.stages.append(Stage("gradients", gradient_name(request), reused_rows=request.rows.size))
 
     def view(self, step: Pass) -> View:
         """The rows or pairs of a pass as its model sees them."""
@@ -246,8 +325,21 @@ class Engine(Pools):
             return np.arange(embed.rows.size)
         return np.flatnonzero(self.vectors(embed).positions(self.ids(embed.rows)) < 0)
 
-    def _failures(self, step: Pass) -> dict[str, str]:
-        return self._failed.setdefault(replace(step, observables=()), {})
+    def replies(self, asked: Generate) -> RowArtifact:
+        return self.store.rows(self.replies_spec(asked), REPLY_TYPE)
+
+    def missing_replies(self, asked: Generate) -> np.ndarray:
+        """Positions of the rows that were not replied to yet."""
+        return np.flatnonzero(self.replies(asked).positions(self.ids(asked.rows)) < 0)
+
+    def missing_gradients(self, request: Gradients) -> np.ndarray:
+        """Positions of the rows whose gradient was not computed yet, nor tried in this run."""
+        ids, failed = self.ids(request.rows), self._failures(request)
+        lacks = gradients.artifact(self, request).positions(ids) < 0
+        return np.flatnonzero(lacks & np.array([row_id not in failed for row_id in ids]))
+
+    def _failures(self, step: Pass | Gradients) -> dict[str, str]:
+        return self._failed.setdefault(replace(step, observables=()) if isinstance(step, Pass) else step, {})
 
     def _run_pass(self, step: Pass) -> None:
         view, missing = self.view(step), self.missing(step)
@@ -267,6 +359,41 @@ class Engine(Pools):
             stage.flops = forward_flops(base_model(step.model), result.tokens)
         self._failures(step).update(result.failed)
         self.mark_computed(step.rows, missing)
+
+    def _run_replies(self, asked: Generate) -> None:
+        model, missing = base_model(asked.model), self.missing_replies(asked)
+        rows, name = self.encodings(model, asked.rows), replies_name(asked, len(missing))
+        total = int(rows.lengths[missing].sum())
+        with self.stage("replies", replies_name(asked)) as stage, progress.task(name, total, "tokens") as advance:
+            stage.tokens = record_replies(
+                self.load(asked.model),
+                self.tokenizer(model),
+                rows,
+                missing,
+                self.replies(asked),
+                max_new_tokens=asked.max_new_tokens,
+                context=context_length(model.folder()),
+                batch_tokens=self.batch_tokens,
+                shard_tokens=SHARD_TOKENS,
+                progress=advance,
+            )
+            stage.computed_rows, stage.reused_rows = len(missing), len(rows) - len(missing)
+            stage.flops = forward_flops(model, stage.tokens)
+        self.mark_computed(asked.rows, missing)
+
+    def _run_gradients(self, request: Gradients) -> None:
+        encodings, missing = self.encodings(base_model(request.model), request.rows), self.missing_gradients(request)
+        name, total = gradient_name(request, len(missing)), int(encodings.lengths[missing].sum())
+        with self.stage("gradients", gradient_name(request)) as stage, progress.task(name, total, "tokens") as advance:
+            network, moments = gradients.adapted(self, request)
+            result = gradients.record(
+                network, moments, encodings, missing, request.config, gradients.artifact(self, request),
+                batch_tokens=self.batch_tokens, shard_tokens=SHARD_TOKENS, progress=advance,
+            )  # fmt: skip
+            stage.computed_rows, stage.reused_rows, stage.tokens = len(missing), len(encodings) - len(missing), result.tokens
+            stage.flops = gradients.flops(request, result.tokens)
+        self._failures(request).update(result.failed)
+        self.mark_computed(request.rows, missing)
 
     def _run_embed(self, embed: Embed) -> None:
         encode, missing, size = self.encoder(embed), self.missing_vectors(embed), embed.rows.size
@@ -332,6 +459,7 @@ class Engine(Pools):
         recipe = recipe.model_copy(
             update=({} if resume else {"checkpoint_steps": None}) | ({} if output else {"save_checkpoints": 0})
         )
+        losses = self.reference_losses(base_model(model), ModelSpec(recipe.reference), encodings) if recipe.reference else None
         network = self.load_for_training(base_model(model), recipe, self.folder(model))
         done, steps = 0, expected_steps(recipe, encodings.lengths)
         with self.stage("train", name) as stage, progress.task(name, steps, "steps") as advance:
@@ -342,9 +470,40 @@ class Engine(Pools):
                 done = now
 
             weights, tokenizer = encodings.token_weights(), self.tokenizer(base_model(model))
-            result = train(network, tokenizer, encodings, recipe, weights=weights, output=output, resume=resume, progress=step)
+            given: dict[str, Any] = {"weights": weights, "reference": losses, "output": output, "resume": resume}
+            result = train(network, tokenizer, encodings, recipe, **given, progress=step)
             stage.computed_rows, stage.tokens, stage.flops = len(encodings), result.tokens, result.flops
         return result
+
+    def reference_losses(self, model: ModelSpec, reference: ModelSpec, encodings: Encodings) -> list[np.ndarray]:
+        """float32 [R] per row: the loss that a reference gives each scored token of rows encoded for a model, in nats.
+
+        They are kept like what any pass records. Raises InputError where the two models have other tokens, and where the
+        reference fails on a row.
+        """
+        if self.tokenizer(reference).get_vocab() != self.tokenizer(model).get_vocab():
+            raise InputError(f"reference: {reference.label} has other tokens than {model.label}, so their losses do not compare")
+        rows = encodings.take(np.unique(np.array(encodings.row_ids, dtype=object), return_index=True)[1])
+        view = RowView.of(rows, CONVERSATION)
+        key = self._reference_hash(reference)
+        kept = self.store.rows(self._observable_spec(key, model, CONVERSATION, "token_logprobs"), TOKEN_LOGPROBS.type)
+        missing = np.flatnonzero(kept.positions(rows.row_ids) < 0)
+        failed: dict[str, str] = {}
+        if len(missing):
+            name, total = f"token_logprobs of the rows by {reference.label}", int(view.lengths[missing].sum())
+            with self.stage("pass", name) as stage, progress.task(name, total, "tokens") as advance:
+                network = self.load_for_pass(key, reference.folder(), trust_remote_code=reference.trust_remote_code)
+                result = record(
+                    network, view, missing, {"token_logprobs": kept},
+                    batch_tokens=self.batch_tokens, shard_tokens=SHARD_TOKENS, progress=advance,
+                )  # fmt: skip
+                stage.computed_rows, stage.tokens, failed = len(missing), result.tokens, result.failed
+                stage.flops = forward_flops(reference, result.tokens)
+        for row_id, reason in failed.items():
+            raise InputError(f"reference: {reference.label} has no losses of row {row_id}: {reason}")
+        found = dict(zip(rows.row_ids, kept.get(rows.row_ids)["value"].to_pylist(), strict=True))
+        # A row with nothing to score has a null there.
+        return [-np.array(found[row_id] or [], dtype=np.float32) for row_id in encodings.row_ids]
 
     def fitted(self, fit: Fit) -> FittedModel:
         """The artifact that serves a fit. Raises CurateError when it was not made yet."""

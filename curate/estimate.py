@@ -17,14 +17,30 @@ from curate.budget import Limit
 from curate.costs import break_even
 from curate.embedding.record import Encode
 from curate.embedding.tfidf import TfidfModel
-from curate.engine import Engine
+from curate.engine import SHARD_TOKENS, Engine
+from curate.gradients import adapted, projected
+from curate.gradients import flops as gradient_flops
 from curate.lm.batching import batches_by_length
+from curate.lm.encodings import scored_positions
 from curate.lm.models import ModelSpec, forward_flops, parameter_count, resolve_device
-from curate.plan import Pass, Plan, base_model, embed_name, fit_name, lineage, pass_name, vocabulary
-from curate.requests import Embed, Fit, Rows, Subset
+from curate.lm.views import CONVERSATION
+from curate.plan import (
+    Pass,
+    Plan,
+    base_model,
+    embed_name,
+    fit_name,
+    gradient_name,
+    lineage,
+    pass_name,
+    replies_name,
+    vocabulary,
+)
+from curate.requests import Embed, Fit, Generate, Gradients, Rows, Subset
 from curate.training.config import TrainConfig, expected_tokens, training_flops
 
 CALIBRATION_BATCHES = 3  # of forward passes
+WRITING = 4  # times as long as reading, roughly, in batches on a CPU
 EMBEDDED_ROWS = 256  # at most, that are embedded to time it
 CALIBRATION_STEPS = (2, 10)  # of trainings: those that warm up, and all
 # What makes a training one to be timed: so many steps, and nothing left behind.
@@ -61,6 +77,7 @@ class Calibration:
         self.engine = engine
         self._passes: dict[Any, Speed] = {}
         self._trainings: dict[Any, Speed] = {}
+        self._gradients: dict[Any, Speed] = {}
 
     def forward(self, step: Pass) -> Speed:
         """Of a pass; where its model is a fit that was not made yet, of the plain model, which is as fast."""
@@ -94,15 +111,39 @@ class Calibration:
             # Of a few batches it may seem better to cut them finer than all of them will be cut.
             parts = accumulation(encodings.lengths, recipe, network.device.type)
             few = recipe.model_copy(update=SHORT | {"steps": steps, "gradient_accumulation": parts})
-            tokenizer = self.engine.tokenizer(model)
-            train(network, tokenizer, encodings, few.model_copy(update={"steps": 1}))  # imports, buffers
+            tokenizer, losses = self.engine.tokenizer(model), None
+            if recipe.token_policy == "rho-1":  # any numbers do to time it
+                losses = [np.zeros(len(scored_positions(mask)), np.float32) for mask in encodings.loss_mask]
+            train(network, tokenizer, encodings, few.model_copy(update={"steps": 1}), reference=losses)  # imports, buffers
             began, marks = time.perf_counter(), []  # when each step was done
             network = self.engine.load_for_training(model, recipe)
-            result = train(network, tokenizer, encodings, few, progress=lambda done, total: marks.append(time.perf_counter()))
+            tell = lambda done, total: marks.append(time.perf_counter())  # noqa: E731
+            result = train(network, tokenizer, encodings, few, reference=losses, progress=tell)
             per_token = float(np.median(np.diff(marks[warm - 1 :]))) * steps / result.tokens
             setup = max(0.0, marks[-1] - began - per_token * result.tokens)
             self._trainings[key] = Speed(setup, per_token, peak_memory(self.engine))
         return self._trainings[key]
+
+    def gradients(self, request: Gradients) -> Speed:
+        """Of gradients; at a checkpoint that was not made yet, of untrained adapters of its shape, which is as fast."""
+        key = request.rows, request.config, (*lineage(request.model), base_model(request.model))
+        if key not in self._gradients:
+            engine = self.engine
+            encodings = engine.encodings(base_model(request.model), request.rows)
+            began = time.perf_counter()
+            network, moments = adapted(engine, request, made=False)
+            few = encodings.take(_smallest(encodings.lengths))
+            list(projected(network, few, request.config, moments))
+            setup, began = time.perf_counter() - began, time.perf_counter()
+            list(projected(network, few, request.config, moments))
+            each = time.perf_counter() - began  # of a projection, which a shard takes once, almost whatever its rows
+            began = time.perf_counter()
+            sample = encodings.take(typical(encodings.lengths, engine.batch_tokens))
+            list(projected(network, sample, request.config, moments, batch_tokens=engine.batch_tokens))
+            taken = time.perf_counter() - began
+            per_token = max(taken - each, 0.0) / max(1, int(sample.lengths.sum())) + each / SHARD_TOKENS
+            self._gradients[key] = Speed(setup, per_token, peak_memory(engine))
+        return self._gradients[key]
 
     def embedding(self, embed: Embed) -> Speed:
         """Of an embedding of texts, for each row instead of token; where TF-IDF must learn its words, that is in it."""
@@ -119,7 +160,7 @@ class Calibration:
 
 
 def estimate(plan: Plan, calibration: Calibration) -> list[Step]:
-    """A line for each fit, each pass that runs a model and each embedding of texts, in the order in which they run.
+    """A line for each fit, each pass that runs a model, each embedding of texts and each job of gradients, as they run.
 
     A fit that was made on other rows and serves all the same is in the engine's notes.
     """
@@ -138,7 +179,35 @@ def estimate(plan: Plan, calibration: Calibration) -> list[Step]:
         speed = calibration.forward(step)
         flops, seconds = forward_flops(base_model(step.model), tokens), speed.setup + speed.per_token * tokens
         steps.append(Step(pass_name(step, len(missing)), len(missing), tokens, flops, seconds, speed.memory))
-    return steps + [_embed(embed, calibration) for embed in plan.embeds]
+    steps += [_replies(asked, calibration) for asked in plan.replies]
+    steps += [_embed(embed, calibration) for embed in plan.embeds]
+    return steps + [_gradients(request, calibration) for request in plan.gradients]
+
+
+def _gradients(request: Gradients, calibration: Calibration) -> Step:
+    engine = calibration.engine
+    lengths = engine.encodings(base_model(request.model), request.rows).lengths
+    waits = any(engine.kept(fit) is None for fit in lineage(request.model)[-1:])
+    missing = np.arange(len(lengths)) if waits else engine.missing_gradients(request)
+    tokens = int(lengths[missing].sum())
+    if not tokens:
+        return Step(gradient_name(request), 0, 0, 0.0, 0.0, 0)
+    speed, name = calibration.gradients(request), gradient_name(request, len(missing))
+    seconds = speed.setup + speed.per_token * tokens
+    return Step(name, len(missing), tokens, gradient_flops(request, tokens), seconds, speed.memory)
+
+
+def _replies(asked: Generate, calibration: Calibration) -> Step:
+    """At most: as if every reply had the length allowed."""
+    engine, model = calibration.engine, base_model(asked.model)
+    waits = any(engine.kept(fit) is None for fit in lineage(asked.model)[-1:])
+    missing = np.arange(asked.rows.size) if waits else engine.missing_replies(asked)
+    if not len(missing):
+        return Step(replies_name(asked), 0, 0, 0.0, 0.0, 0)
+    tokens = int(engine.encodings(model, asked.rows).lengths[missing].sum()) + asked.max_new_tokens * len(missing)
+    speed = calibration.forward(Pass(model, asked.rows, CONVERSATION, ("mean_loss",)))
+    seconds = speed.setup + WRITING * speed.per_token * tokens
+    return Step(replies_name(asked, len(missing)), len(missing), tokens, forward_flops(model, tokens), seconds, speed.memory)
 
 
 def _embed(embed: Embed, calibration: Calibration) -> Step:
@@ -174,8 +243,8 @@ def full_flops(model: ModelSpec, recipe: TrainConfig, tokens: int) -> float:
     """Of a training on so many tokens. What an adapter adds is left out."""
     size = parameter_count(model.folder())
     trainable, frozen = (size, 0) if recipe.adapter == "none" else (0, size)
-    again, anchored = recipe.gradient_checkpointing, recipe.loss == "asft"
-    return training_flops(trainable, frozen, tokens, gradient_checkpointing=again, anchored=anchored)
+    again, more = recipe.gradient_checkpointing, recipe.more_forwards
+    return training_flops(trainable, frozen, tokens, gradient_checkpointing=again, more_forwards=more)
 
 
 @dataclass(frozen=True)

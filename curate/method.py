@@ -40,7 +40,9 @@ class Data:
     recipe: TrainConfig = TrainConfig()  # of the final run, which a reference fit should follow
     seed: int = 0
     embedder: Embedder = None  # type: ignore[assignment]
+    target_sources: tuple[str | None, ...] | None = None  # of the target's rows, in the order of their ids
     trained: ModelSpec | None = None  # the model that is to be trained in the end, where it is known
+    limit: "Limit | None" = None  # of the picks, for methods that are asked for each budget anew
 
     def __post_init__(self) -> None:
         if self.embedder is None:
@@ -57,6 +59,7 @@ class Method(BaseModel):
     cost: ClassVar[Cost]
     larger_is_better: ClassVar[bool] = True
     by_chance: ClassVar[bool] = False  # picks differ by seed even on the same signals
+    by_budget: ClassVar[bool] = False  # what it asks for depends on the budget, `data.limit`
 
     def readers(self) -> tuple[ModelSpec, ...]:
         """Models of the method's own that are to read the pool: rows that one of them cannot use are left out beforehand."""
@@ -82,6 +85,13 @@ class Method(BaseModel):
     def remarks(self, data: Data, signal: Any) -> list[str]:
         """What a user should know of this signal, in sentences: that it is approximate, how good a fit was, what it cost."""
         return []
+
+    def training(self, data: Data, seen: Mapping[Request, Any], recipe: TrainConfig) -> TrainConfig:
+        """The recipe of trainings on the picks, made of the one that every selection is trained by. Pure.
+
+        For methods that choose while the model learns; the others leave it as it is. Length and seed must stay.
+        """
+        return recipe
 
     def choose(self, signal: Any, table: "pl.DataFrame", limit: "Limit", rng: np.random.Generator) -> "Picks":
         """Picks within the limit; by default the best scores, ties to the smaller row id. Pure.

@@ -6,7 +6,22 @@ from dataclasses import dataclass, replace
 from curate.lm.models import ModelSpec
 from curate.lm.observables import OBSERVABLES
 from curate.lm.views import AFTER_EXAMPLE, CONVERSATION
-from curate.requests import Checkpoint, Embed, Fit, HiddenStates, Model, Observe, Pairs, Request, Rows, Subset, Tfidf, Vocabulary
+from curate.requests import (
+    Checkpoint,
+    Embed,
+    Fit,
+    Generate,
+    Gradients,
+    HiddenStates,
+    Model,
+    Observe,
+    Pairs,
+    Request,
+    Rows,
+    Subset,
+    Tfidf,
+    Vocabulary,
+)
 from curate.wording import counted
 
 
@@ -42,6 +57,8 @@ class Plan:
     fits: tuple[Fit, ...] = ()
     passes: tuple[Pass, ...] = ()
     embeds: tuple[Embed, ...] = ()
+    replies: tuple[Generate, ...] = ()
+    gradients: tuple[Gradients, ...] = ()
 
     @property
     def vocabularies(self) -> tuple[Vocabulary, ...]:
@@ -58,6 +75,8 @@ def merge(requests: Iterable[Request]) -> Plan:
     fits: dict[Fit, None] = {}
     passes: dict[tuple[Model, Rows | Subset | Pairs, str], dict[str, None]] = {}
     embeds: dict[Embed, None] = {}
+    replies: dict[Generate, None] = {}
+    gradients: dict[Gradients, None] = {}
     for request in map(resolved, requests):
         if isinstance(request, Fit):
             fits |= dict.fromkeys(lineage(request))
@@ -65,12 +84,21 @@ def merge(requests: Iterable[Request]) -> Plan:
         if isinstance(request, Embed):
             embeds[request] = None
             continue
+        if isinstance(request, Generate):
+            fits |= dict.fromkeys(lineage(request.model))
+            replies[request] = None
+            continue
+        if isinstance(request, Gradients):
+            fits |= dict.fromkeys(lineage(request.model))
+            gradients[request] = None
+            continue
         if request.observable not in OBSERVABLES:
             raise KeyError(f"no observable is called {request.observable!r}; there are {', '.join(OBSERVABLES)}")
         if OBSERVABLES[request.observable].forward:
             fits |= dict.fromkeys(lineage(request.model))
         passes.setdefault((request.model, request.rows, request.view), {})[request.observable] = None
-    return Plan(tuple(fits), tuple(Pass(*key, tuple(names)) for key, names in passes.items()), tuple(embeds))
+    made = tuple(Pass(*key, tuple(names)) for key, names in passes.items())
+    return Plan(tuple(fits), made, tuple(embeds), tuple(replies), tuple(gradients))
 
 
 def resolved(request: Request) -> Request:
@@ -95,8 +123,11 @@ def describe(request: Request) -> str:
         return f"fit {base_model(request).label} on {request.rows.role}"
     if isinstance(request, Embed):
         return f"embeddings of {request.rows.role} by {request.embedder.label}"
+    if isinstance(request, Generate):
+        return f"replies to {request.rows.role} by {model_name(request.model)}"
+    what = "gradients" if isinstance(request, Gradients) else request.observable
     model = request.model.label if isinstance(request.model, ModelSpec) else f"({describe(lineage(request.model)[-1])})"
-    return f"{request.observable} of {request.rows.role} by {model}"
+    return f"{what} of {request.rows.role} by {model}"
 
 
 def lineage(model: Model) -> list[Fit]:
@@ -153,6 +184,18 @@ def model_name(model: Model) -> str:
 def embed_name(embed: Embed, missing: int = 0) -> str:
     """missing: as for a pass."""
     return f"embed {_some(missing, embed.rows, 'row')}{_seen(embed.view)} by {embed.embedder.label}"
+
+
+def replies_name(asked: Generate, missing: int = 0) -> str:
+    """missing: as for a pass."""
+    rows = _some(missing, asked.rows, "row")
+    return f"replies of up to {counted(asked.max_new_tokens, 'token')} to {rows} by {model_name(asked.model)}"
+
+
+def gradient_name(request: Gradients, missing: int = 0) -> str:
+    """missing: as for a pass."""
+    what = "gradients" if request.config.adam is None else "gradients as Adam's directions"
+    return f"{what} of {_some(missing, request.rows, 'row')} by {model_name(request.model)}"
 
 
 def _some(missing: int, rows: Rows | Subset | Pairs, noun: str) -> str:

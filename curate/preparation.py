@@ -170,7 +170,8 @@ def prepare(
     others = {}
     for role, other in (("target", target), ("existing", existing)):
         if other is not None:
-            held, others[role], _ = engine.add(role, other, scorer)
+            others[role] = engine.add(role, other, scorer)
+            held = others[role][0]
             if overlap := len(set(held.row_ids) & set(usable.row_ids)):
                 engine.note(f"{overlap:,} of the {len(held):,} rows of the {role} are in the pool as well")
     data = Data(
@@ -180,7 +181,9 @@ def prepare(
         seed=seed,
         embedder=as_embedder(embedder, scorer, rows),
         trained=model,
-        **others,
+        target=others["target"][1] if "target" in others else None,
+        existing=others["existing"][1] if "existing" in others else None,
+        target_sources=tuple(others["target"][0].sources) if "target" in others else None,
     )
     encodings = engine.encodings(model, rows)
     table = pl.DataFrame(
@@ -225,6 +228,13 @@ def signal(engine: Engine, prepared: Prepared, method: Method, seen: Mapping[Any
     for note in getattr(found, "notes", ()):
         engine.note(note)
     return found
+
+
+def within(prepared: Prepared, method: Method, budget: Budget) -> Prepared:
+    """The same for one budget, where the method asks by it."""
+    if not method.by_budget:
+        return prepared
+    return replace(prepared, data=replace(prepared.data, limit=budget.limit(prepared.table["tokens"].to_numpy())))
 
 
 def choose(prepared: Prepared, method: Method, found: Signal, budget: Budget) -> Picks:

@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 
+from curate.lm.gradient_config import GradientConfig
 from curate.lm.models import ModelSpec
 from curate.lm.views import AFTER_EXAMPLE, CONVERSATION
 from curate.training.config import TrainConfig
@@ -159,6 +160,15 @@ class Observe:
 
 
 @dataclass(frozen=True)
+class Generate:
+    """A model's own reply to the last question of each row, greedy and of at most so many tokens. Answer: Replies."""
+
+    model: Model
+    rows: Rows | Subset
+    max_new_tokens: int = 256
+
+
+@dataclass(frozen=True)
 class HiddenStates:
     """Embeds a conversation by a model's own last states, pooled over its tokens."""
 
@@ -217,6 +227,31 @@ class Embed:
 
 
 @dataclass(frozen=True)
+class Gradients:
+    """The gradient of each row's own mean loss with respect to low-rank adapters, projected. Answer: RowVector.
+
+    model   a checkpoint of a fit with adapters that keeps its optimizer (`recipe.save_optimizer`), at those adapters; or a plain
+            model, at adapters put on it afresh (`config.fresh`).
+    ValueError for anything else, and for Adam's direction without an optimizer.
+    """
+
+    model: ModelSpec | Checkpoint
+    rows: Rows | Subset
+    config: GradientConfig
+
+    def __post_init__(self) -> None:
+        trained = isinstance(self.model, Checkpoint)
+        if trained == (self.config.fresh is not None):
+            raise ValueError("a plain model needs config.fresh, and a checkpoint has adapters of its own")
+        if not trained and self.config.adam is not None:
+            raise ValueError("Adam's direction needs a checkpoint, which has an optimizer's state")
+        if isinstance(self.model, Checkpoint):
+            recipe = self.model.fit.recipe
+            if recipe.adapter != "lora" or not recipe.save_optimizer:
+                raise ValueError("gradients at a checkpoint need a fit with adapters and save_optimizer")
+
+
+@dataclass(frozen=True)
 class Vocabulary:
     """The words, weights and projection of TF-IDF, learned from a view of some rows. Made for the embeddings that need it."""
 
@@ -225,7 +260,21 @@ class Vocabulary:
     view: str
 
 
-Request = Fit | Observe | Embed
+Request = Fit | Observe | Embed | Generate | Gradients
+
+
+@dataclass(frozen=True)
+class Replies:
+    """The answer to a Generate. texts: null where there is none. reasons object [n]: why there is none, else None.
+
+    mean_loss  float64 [n], nats per token of the reply under the model that gave it, NaN where there is none.
+    overlap    float64 [n], F1 of its tokens and those of the row's own reply, from 0 to 1.
+    """
+
+    texts: list[str | None]
+    mean_loss: np.ndarray
+    overlap: np.ndarray
+    reasons: np.ndarray
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from curate.engine import Engine
+from curate.errors import InputError
 from curate.files import output_folder
 from curate.lm.models import ModelSpec
 from curate.manifests import fits_used, made_from, write_left_out
@@ -79,6 +80,9 @@ def score(
         seed=seed,
         methods=chosen,
     )
+    for method in chosen:
+        if method.by_budget:
+            raise InputError(f"{method.name} chooses for one budget and has no scores; use select")
     seen = engine.gather(chosen, prepared.data)
     columns: list[pl.Series] = []
     preferences: dict[str, np.ndarray] = {}
@@ -119,11 +123,23 @@ def plan(
     *,
     engine: Engine,
     model: str | Path | ModelSpec | None = None,
+    target: PoolLike | None = None,
+    existing: PoolLike | None = None,
     recipe: TrainConfig | None = None,
     embedder: str | Embedder = "hidden",
     seed: int = 0,
 ) -> tuple[Plan, Prepared]:
     """What scoring would run in its first round, without running it (the pool is tokenised). `model` scores."""
     asked = [as_method(method) for method in methods]
-    prepared = prepare(engine, as_pool(pool), model=as_model(model), recipe=recipe, embedder=embedder, seed=seed, methods=asked)
+    prepared = prepare(
+        engine,
+        as_pool(pool),
+        model=as_model(model),
+        target=None if target is None else as_pool(target),
+        existing=None if existing is None else as_pool(existing),
+        recipe=recipe,
+        embedder=embedder,
+        seed=seed,
+        methods=asked,
+    )
     return merge([request for method in asked for request in method.requests(prepared.data, {})]), prepared

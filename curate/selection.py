@@ -33,6 +33,7 @@ from curate.preparation import (
     generator,
     prepare,
     signal,
+    within,
 )
 from curate.registry import label
 from curate.requests import Embedder
@@ -134,6 +135,7 @@ def select(
         seed=seed,
         methods=[chosen],
     )
+    prepared = within(prepared, chosen, parsed)
     seen = engine.gather([chosen], prepared.data)
 
     def pick() -> tuple[RowScore, Picks, list[str]]:
@@ -173,6 +175,7 @@ def select(
         "fill": fill,
         "embedder": prepared.data.embedder.label,
         **made_from(engine, prepared, spec),
+        "recipe": chosen.training(prepared.data, seen, prepared.data.recipe).model_dump(mode="json"),
         "fits": fits_used(engine, prepared, seen),
         "counts": summary,
     }

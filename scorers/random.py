@@ -24,3 +24,11 @@ class Random(Method):
     def signal(self, data: Data, seen: Mapping[Request, Any], rng: np.random.Generator) -> RowScore:
         """Uniform numbers [n], unitless."""
         return RowScore.of(rng.random(data.pool.size))
+
+
+def drawn(data: Data) -> RowScore:
+    """What `random` draws for this pool and seed: the rows of a method that chooses tokens are then those of the control."""
+    from curate.preparation import generator
+
+    method = Random()
+    return method.signal(data, {}, generator(data.seed, method, "signal"))

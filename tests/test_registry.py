@@ -6,7 +6,7 @@ from curate.errors import InputError
 from curate.method import Method
 from curate.registry import label, make_method, method_class, method_names
 
-METHODS = ["balanced", "lobass", "longest", "perplexity", "random"]
+METHODS = ["balanced", "dpp", "facility-location", "lobass", "longest", "perplexity", "random"]
 
 
 def test_the_methods_are_found():

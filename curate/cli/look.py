@@ -21,8 +21,14 @@ def inspect(
     pool: PoolOptions, models: Annotated[ModelOptions, Only("model")],
     engine: Annotated[EngineOptions, Only("store", "max_length")], report: ReportOptions,
     examples: Annotated[int, Option(min=0, help="conversations to show")] = 2,
+    tokens: Annotated[str | None, Option("--tokens", metavar="ID", help="of a selection of tokens: which a row has lost")] = None,
 ) -> None:  # fmt: skip
     """Look at a pool: shapes, sources, lengths, problems, duplicates, and conversations with what is learned from marked."""
+    if tokens is not None:
+        from curate.report.tokens import show_tokens, token_view
+
+        view = token_view(pool.read(engine, models.model), tokens, models.model, engine.settings, engine.store)
+        return print_json(view.to_json()) if report.as_json else show_tokens(console(), view)
     from curate.report.inspected import show_inspection
     from curate.report.inspection import inspect_pool
 

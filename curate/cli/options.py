@@ -143,6 +143,13 @@ class TrainingOptions:
     masked_thought: Annotated[
         float | None, Option("--masked-thought", metavar="SHARE", help="of the replies' tokens that the model may not read")
     ] = None
+    token_policy: Annotated[
+        str | None, Option("--token-policy", help="which reply tokens of a step count: none (all do), rho-1 or sstoken")
+    ] = None
+    keep_tokens: Annotated[float | None, Option("--keep-tokens", metavar="SHARE", help="of reply tokens, by a token policy")] = (
+        None
+    )
+    reference: Annotated[str | None, Option("--reference", help="of rho-1: model whose losses are subtracted")] = None
     learning_rate: Annotated[float | None, Option("--learning-rate", "--lr", help="of trainings, at its peak")] = None
     batch_tokens: Annotated[int | None, Option("--batch-tokens", min=1, help="of trainings: tokens in a batch")] = None
     bf16: Annotated[bool, Option("--bf16", help="train in mixed precision, bfloat16")] = False

@@ -1,5 +1,6 @@
 """`curate score`."""
 
+from dataclasses import asdict
 from typing import Annotated
 
 from curate.cli.expand import Only
@@ -33,7 +34,7 @@ def score(
     if output.plan:
         from curate.report.plans import plan_scores
 
-        asked = {"model": models.model, "embedder": models.embedder, "recipe": recipe, "seed": seed}
+        asked = {"model": models.model, "embedder": models.embedder, **asdict(others), "recipe": recipe, "seed": seed}
         return output.show_plan(plan_scores(read, methods.split(","), engine=engine.make(), **asked))
     scores = engine.run(
         "score", pool=read, methods=methods.split(","), model=models.model, target=others.target, existing=others.existing,

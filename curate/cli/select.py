@@ -25,6 +25,9 @@ def select(
     others: ReferenceOptions, training: TrainingOptions, engine: EngineOptions, output: PlannedOutput,
     method: Annotated[str, Option("--method", "-m", help="see `curate methods`")] = "lobass",
     settings: Annotated[list[str] | None, Option("--set", help="a setting of the method, key=value; repeat")] = None,
+    signals: Annotated[
+        str | None, Option("--signals", help="what the method compares rows by, where it has a choice; try embedding")
+    ] = None,
     fill: Annotated[str, Option(help="when too few rows have a score: none, random")] = "none",
     shape: Annotated[str, Option(help="of the exported data: original, messages")] = "original",
     seed: Seed = 0,
@@ -38,7 +41,8 @@ def select(
 
     if "," in method:
         raise InputError(f"select takes one method, not {method!r}; `curate compare` takes several")
-    parsed, chosen = Budget.parse(budget, strict=True), make_method(method, key_values(settings, "--set"))
+    given = key_values(settings, "--set") | ({} if signals is None else {"signals": signals})
+    parsed, chosen = Budget.parse(budget, strict=True), make_method(method, given)
     if shape not in ("original", "messages"):
         raise InputError(f"shape {shape!r} is not one of original, messages")
     output.check(*pool.files, others.target, others.existing, engine.store)
@@ -47,7 +51,9 @@ def select(
         from curate.report.plans import plan_scores
 
         return output.show_plan(
-            plan_scores(read, [chosen], engine=engine.make(), budget=parsed, **asdict(models), recipe=recipe, seed=seed)
+            plan_scores(
+                read, [chosen], engine=engine.make(), budget=parsed, **asdict(models), **asdict(others), recipe=recipe, seed=seed
+            )
         )
     selection = engine.run(
         "select", pool=read, method=chosen, budget=parsed, **asdict(models), **asdict(others), seed=seed, fill=fill,

@@ -92,7 +92,7 @@ class Bench:
             "version": [TRAIN_VERSION, EVALUATE_VERSION],
             "model": self.engine.model_hash(self.model),
             "encoding": self.engine.encoding_spec(self.model),
-            "recipe": arm.recipe.identity() if arm.recipe else None,
+            "recipe": self.engine.recipe_spec(arm.recipe) if arm.recipe else None,
             "rows": hash_ids(row_ids[i] for i in self.trained_on(arm)),
             "tasks": [task.identity(rows.fingerprint) for task, rows in self.tasks],
             **({"weights": WEIGHT_VERSION} if weighted else {}),  # of messages, in the loss

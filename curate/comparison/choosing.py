@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from curate.answers import Seen
 from curate.comparison.arms import Arm, Kind
 from curate.comparison.design import CONTROLS, Design, Setup
 from curate.errors import InputError
 from curate.jobs import Job
 from curate.method import Method
-from curate.preparation import Prepared, choose, signal
+from curate.preparation import Prepared, choose, signal, within
 from curate.registry import label
 from curate.requests import TokenWeights
 from curate.selectors.matched import matched
@@ -48,23 +49,38 @@ def choose_all(setup: Setup) -> Chosen:
     arms: list[Arm] = []
     for seed in design.seeds:
         here = replace(prepared, data=replace(prepared.data, seed=seed))
-        seen = engine.gather(design.methods, here.data)
+        seen = engine.gather([method for method in design.methods if not method.by_budget], here.data)
+        apart = {
+            (method, budget): (limited, engine.gather([method], limited.data))
+            for method in design.methods
+            if method.by_budget
+            for budget in design.budgets
+            for limited in [within(here, method, budget)]
+        }
 
-        def pick(method: Method, here: Prepared = here, seen: Any = seen) -> list[Chose]:
-            found = signal(engine, here, method, seen)
-            return [_in_order(choose(here, method, found, budget)) for budget in design.budgets]
+        def pick(method: Method, here: Prepared = here, seen: Seen = seen, apart: Any = apart) -> list[Chose]:
+            if method.by_budget:
+                own = [apart[method, budget] for budget in design.budgets]
+                found = [signal(engine, limited, method, answers) for limited, answers in own]
+            else:
+                found = [signal(engine, here, method, seen)] * len(design.budgets)
+            pairs = zip(found, design.budgets, strict=True)
+            return [_in_order(choose(here, method, one, budget)) for one, budget in pairs]
 
         names = [label(method) for method in design.methods]
         jobs = [
             Job("selection", f"select by {name}, seed {seed}", lambda method=method, pick=pick: pick(method))  # type: ignore[misc]
             for name, method in zip(names, design.methods, strict=True)
         ]
+        base = design.recipe.model_copy(update={"seed": seed})
         for name, method, found in zip(names, design.methods, engine.executor.run(jobs), strict=True):
-            spent.setdefault(name, []).append(Cost(*engine.cost(seen, method)))
+            answers = [apart[method, budget][1] for budget in design.budgets] if method.by_budget else [seen]
+            spent.setdefault(name, []).extend(Cost(*engine.cost(asked, method)) for asked in answers)
             for budget, (positions, tokens) in zip(design.budgets, found, strict=True):
                 if not positions:
                     raise InputError(f"{name} picks no row at a budget of {budget}")
-                recipe = design.recipe.model_copy(update={"seed": seed})
+                limited, asked = apart[method, budget] if method.by_budget else (here, seen)
+                recipe = method.training(limited.data, asked, base)
                 arms.append(Arm(name, str(budget), seed, positions, recipe, _kind(name), tokens=tokens))
     if design.full:
         arms += _full(prepared, design)
@@ -104,8 +120,9 @@ def length_matched(setup: Setup, leaders: Sequence[Arm]) -> list[Arm]:
         purpose = zlib.crc32(f"{arm.method} {arm.budget}/length-matched".encode())
         drawn = matched(arm.positions, lengths, np.random.default_rng([arm.seed, purpose]))
         name = f"as long as {arm.method}"
-        positions = tuple(drawn.tolist())
-        arms.append(replace(arm, method=name, positions=positions, kind="length-matched", of=arm.method, tokens=None))
+        positions, recipe = tuple(drawn.tolist()), setup.design.recipe.model_copy(update={"seed": arm.seed})
+        plain = replace(arm, tokens=None, recipe=recipe)  # of the method only how long its replies are
+        arms.append(replace(plain, method=name, positions=positions, kind="length-matched", of=arm.method))
     return arms
 
 

@@ -4,7 +4,6 @@ Rows are batched by tokens and length. Only positions that predict a scored toke
 [tokens x vocabulary] is never held at once; log-softmax is taken in float32 whatever the model's dtype.
 """
 
-import gc
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
@@ -15,6 +14,7 @@ import torch
 from curate.errors import CurateError, InputError
 from curate.lm.batching import batches_by_length
 from curate.lm.encodings import Encodings
+from curate.lm.halving import in_batches
 from curate.lm.observables import PER_TOKEN, POOLED, Trace
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 BATCH_TOKENS = 4096  # tokens in a batch, padding counted
 HEAD_NUMBERS = {"cpu": 1 << 22, "gpu": 1 << 26}  # logits held at once: 16 MB, 256 MB
-HOPELESS = 8  # rows that fail one by one before any went well: then it is the model, not the rows
 
 Side = Literal["right", "left"]
 
@@ -50,66 +49,33 @@ def traces(
     pooled = [name for name in POOLED if name in needs]
     head = Head(model) if tokens else None
     lengths = encodings.lengths
-    waiting = batches_by_length(lengths, batch_tokens)[::-1]
-    fits, done, failed = float("inf"), 0, 0
-    while waiting:
-        batch = waiting.pop()
-        size = len(batch) * int(lengths[batch].max())
-        if len(batch) > 1 and size > fits:
-            waiting += _halves(batch)
-            continue
-        try:
-            found = _batch(model, head, encodings.take(batch), tokens, pooled, padding_side)
-        except (RuntimeError, MemoryError, IndexError, ValueError) as error:  # whatever a model raises on what it is given
-            full = out_of_memory(error)
-            reason = (
-                f"out of memory on this row alone, {size:,} tokens" if full else f"the model failed on this row: {_line(error)}"
-            )
-            if full:
-                fits = size / 2
-        else:
-            done += len(batch)
-            for position, trace in zip(batch, found, strict=True):
-                yield int(position), trace
-            if progress:
-                progress(int(lengths[batch].sum()))
-            continue
-        if full:
-            _free()  # here and not in the handler, where the error still holds the batch
-        if len(batch) > 1:
-            waiting += _halves(batch)
-            continue
-        failed += 1
-        if not done and failed >= min(HOPELESS, len(encodings)):
-            raise CurateError(f"the model fails on every row: {reason}")
-        yield int(batch[0]), reason
+    batches = batches_by_length(lengths, batch_tokens)
 
+    def run(batch: np.ndarray) -> list[Trace]:
+        return _batch(model, head, encodings.take(batch), tokens, pooled, padding_side)
 
-def _halves(batch: np.ndarray) -> list[np.ndarray]:
-    """The two halves, to be taken from the end."""
-    middle = len(batch) // 2
-    return [batch[middle:], batch[:middle]]
-
-
-def out_of_memory(error: Exception) -> bool:
-    """Whether an error says that memory, of a device or of the machine, did not suffice."""
-    said = str(error).lower()
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "out of memory" in said or "can't allocate memory" in said
-
-
-def _free() -> None:
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-
-
-def _line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
+    for batch, found in in_batches(batches, lengths, run, progress):
+        each: list[Trace] | list[str] = [found] if isinstance(found, str) else found
+        yield from zip(batch.tolist(), each, strict=True)
 
 
 def _batch(
     model: "PreTrainedModel", head: "Head | None", rows: Encodings, tokens: list[str], pooled: list[str], side: Side
 ) -> list[Trace]:
+    ids, real, scored = padded(rows, side)
+    ids_t, real_t = torch.from_numpy(ids).to(model.device), torch.from_numpy(real).to(model.device)
+    hidden = last_hidden(model, ids_t, real_t)
+    arrays = {name: _pool(hidden, real_t, name) for name in pooled}
+    if head is not None:
+        predicts = torch.from_numpy(np.roll(scored, -1, axis=1)).to(model.device)
+        flat = head.statistics(hidden[predicts], ids_t[torch.from_numpy(scored).to(model.device)], tokens)
+        cuts = np.cumsum(scored.sum(axis=1))[:-1]
+        arrays |= {name: np.split(values, cuts) for name, values in flat.items()}
+    return [{name: values[row] for name, values in arrays.items()} for row in range(len(rows))]
+
+
+def padded(rows: Encodings, side: Side = "right") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """int64 [B, T] ids, int64 [B, T] 1 where they are not padding, bool [B, T] True for tokens that are scored."""
     lengths = rows.lengths
     width = int(lengths.max())
     ids = np.zeros((len(rows), width), dtype=np.int64)
@@ -120,15 +86,7 @@ def _batch(
         ids[row, place], real[row, place] = rows.input_ids[row], 1
         scored[row, place] = rows.loss_mask[row]
         scored[row, place.start] = False
-    ids_t, real_t = torch.from_numpy(ids).to(model.device), torch.from_numpy(real).to(model.device)
-    hidden = last_hidden(model, ids_t, real_t)
-    arrays = {name: _pool(hidden, real_t, name) for name in pooled}
-    if head is not None:
-        predicts = torch.from_numpy(np.roll(scored, -1, axis=1)).to(model.device)
-        flat = head.statistics(hidden[predicts], ids_t[torch.from_numpy(scored).to(model.device)], tokens)
-        cuts = np.cumsum(scored.sum(axis=1))[:-1]
-        arrays |= {name: np.split(values, cuts) for name, values in flat.items()}
-    return [{name: values[row] for name, values in arrays.items()} for row in range(len(rows))]
+    return ids, real, scored
 
 
 def _pool(hidden: torch.Tensor, real: torch.Tensor, how: str) -> list[np.ndarray]:
@@ -153,7 +111,7 @@ def last_hidden(model: "PreTrainedModel", input_ids: torch.Tensor, attention_mas
 
 
 class Head:
-    """The output head of a model: float32 logits [N, V] from states [N, H].
+    """The output head of a model: logits [N, V] from states [N, H], float32 (of a model in float64 float64).
 
     Of a half-precision model the product is taken in float32, for logits rounded to bfloat16 are off by hundredths; the
     architecture's own scaling and capping of logits follow. Raises InputError for a model whose logits come about in
@@ -171,7 +129,8 @@ class Head:
 
     def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
         if self.whole is None:
-            logits = self.module(hidden).float()
+            logits = self.module(hidden)
+            logits = logits if logits.dtype == torch.float64 else logits.float()
         else:
             with _exact_for_half():
                 logits = torch.nn.functional.linear(hidden.float(), *self.whole)
@@ -197,7 +156,7 @@ class Head:
         """Ours must be the model's own logits, up to the precision of its numbers."""
         ids = torch.tensor([[1, 2]], device=model.device)
         own = model(input_ids=ids, use_cache=False).logits[0].float()
-        ours = self(last_hidden(model, ids, torch.ones_like(ids))[0])
+        ours = self(last_hidden(model, ids, torch.ones_like(ids))[0]).float()
         if not torch.allclose(ours, own, rtol=0.05, atol=0.05 * float(own.abs().nan_to_num().max()), equal_nan=True):
             kind = model.config.model_type
             raise InputError(f"models of type {kind} make their logits in a way that is not known here; use another model")

@@ -16,7 +16,8 @@ from curate.errors import CurateError
 from curate.lm import forward
 from curate.lm.batching import batches_by_length
 from curate.lm.encodings import Encodings
-from curate.lm.forward import BATCH_TOKENS, Head, out_of_memory
+from curate.lm.forward import BATCH_TOKENS, Head
+from curate.lm.halving import out_of_memory
 from curate.lm.observables import PER_TOKEN, POOLED, Trace
 from curate.lm.views import PairView, View
 

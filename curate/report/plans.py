@@ -24,11 +24,14 @@ from curate.training.config import TrainConfig
 
 def plan_scores(
     pool: Pool, methods: Sequence[str | Method], *, engine: Engine, budget: Budget | None = None, model: Any = None,
-    scorer_model: Any = None, embedder: Any = "hidden", recipe: TrainConfig | None = None, seed: int = 0,
+    scorer_model: Any = None, target: Any = None, existing: Any = None, embedder: Any = "hidden",
+    recipe: TrainConfig | None = None, seed: int = 0,
 ) -> dict[str, Any]:  # fmt: skip
     """What scoring would run in its first round: `plan`, its lines, and `notes`; with a budget also `worth`, in FLOPs."""
-    asked = {"model": scorer_model or model, "embedder": embedder, "recipe": recipe, "seed": seed}
-    found, prepared = plan(pool, methods, engine=engine, **asked)
+    found, prepared = plan(
+        pool, methods, engine=engine, model=scorer_model or model, target=target, existing=existing, embedder=embedder,
+        recipe=recipe, seed=seed,
+    )  # fmt: skip
     steps = estimate(found, Calibration(engine))
     planned = _planned(steps, engine)
     if budget is not None:

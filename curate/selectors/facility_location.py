@@ -1,4 +1,4 @@
-"""Rows that together represent all rows; that represent a target as well; or what existing data does not represent."""
+"""Rows that together represent all rows; that serve a target as well; or that represent what existing data does not."""
 
 from typing import Any, Literal
 
@@ -7,9 +7,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from curate.budget import Limit
 from curate.selectors.coverage import Coverage
-from curate.selectors.kernels import Kernel, as_kernel
 from curate.selectors.lazy_greedy import lazy_greedy, stochastic_greedy
-from curate.selectors.picks import Picks, shortfall
+from curate.selectors.picks import Picks, take
 
 Greedy = Literal["lazy", "stochastic"]
 
@@ -20,15 +19,9 @@ def facility_location(kernel: Any, limit: Limit, **options: Any) -> Picks:
     kernel  s [n, m]: row i is represented, column j can be picked; an array, a scipy.sparse matrix (missing is 0) or
             `curate.selectors.kernels.Vectors`. Entries below 0 represent nothing. Columns are the rows of `limit`.
 
-    Options: `null` bool [m], columns that cannot be picked; `greedy` `lazy` (exact) or `stochastic` with `eps` (0.1) and a
-    numpy Generator `rng`; `alone` float [m], f of each column alone where it is known (`Coverage.alone`).
-
-    A budget of rows takes the largest gain first, one of tokens the largest gain per token (a row of no tokens counts one),
-    until the next would exceed the budget; so a smaller budget gives a prefix of a larger one (not with `stochastic`). Ties go
-    to the lower index. `gain` is the marginal gain; where it falls to 0, picking goes on by index. Raises ValueError for a
-    kernel that is not finite or not [n, m].
+    options and errors: those of `maximise`.
     """
-    return _picks(as_kernel(kernel), limit, **options)
+    return maximise(Coverage(kernel), limit, **options)
 
 
 def mutual_information(
@@ -42,21 +35,14 @@ def mutual_information(
 ) -> Picks:
     """Greedy picks that represent all rows and serve a target, by the mutual information of facility location.
 
-    paper  f(A) = sum_i max_{j in A} s_ij + eta sum_{j in A} target_j; target [m]: max_q s_qj, how well column j represents its
-           best target row (arXiv 2411.04425).
+    paper  f(A) = sum_i max_{j in A} s_ij + eta sum_{j in A} target_j; target [m]: max_q s_qj, how well column j represents the
+           target row that it represents best (arXiv 2411.04425).
     code   f(A) = sum_i min(max_{j in A} s_ij, eta target_i); target [n]: max_q s_iq, how well the target represents row i. It
-           saturates: when the target is covered all gains are 0. This is what the authors' code maximises.
+           saturates: when the target is used up all gains are 0. This is what the authors' code maximises.
 
-    kernel, options and errors: as for `facility_location`, which it is without a target (None).
+    The rest as for `facility_location`, which it is without a target (None).
     """
-    found = as_kernel(kernel)
-    if form not in ("paper", "code"):
-        raise ValueError(f"form must be paper or code, not {form!r}")
-    if target is None:
-        return _picks(found, limit, **options)
-    if form == "paper":
-        return _picks(found, limit, bonus=eta * _numbers(target, found.shape[1], "column"), **options)
-    return _picks(found, limit, cap=eta * _numbers(target, found.shape[0], "row"), **options)
+    return maximise(Coverage.of_target(kernel, target, eta=eta, form=form), limit, **options)
 
 
 def conditional_gain(kernel: Any, existing: ArrayLike | None, limit: Limit, *, nu: float = 1.0, **options: Any) -> Picks:
@@ -64,66 +50,45 @@ def conditional_gain(kernel: Any, existing: ArrayLike | None, limit: Limit, *, n
 
     existing [n]: max_e s_ie, how well existing data represents row i; below 0 counts as 0. Source: arXiv 2411.04425.
 
-    kernel, options and errors: as for `facility_location`, which it is without existing data (None).
+    The rest as for `facility_location`, which it is without existing data (None).
     """
-    found = as_kernel(kernel)
-    if existing is None:
-        return _picks(found, limit, **options)
-    return _picks(found, limit, covered=nu * _numbers(existing, found.shape[0], "row"), **options)
+    return maximise(Coverage.beyond(kernel, existing, nu=nu), limit, **options)
 
 
-def _numbers(given: ArrayLike, size: int, what: str) -> NDArray[np.float64]:
-    numbers = np.asarray(given, dtype=np.float64)
-    if numbers.shape != (size,):
-        raise ValueError(f"one number per {what} of the kernel is wanted, {size}, not {numbers.shape}")
-    return numbers
-
-
-def _picks(
-    kernel: Kernel,
+def maximise(
+    coverage: Coverage,
     limit: Limit,
     *,
     null: NDArray[np.bool_] | None = None,
     greedy: Greedy = "lazy",
     eps: float = 0.1,
     rng: np.random.Generator | None = None,
-    covered: NDArray | None = None,
-    cap: NDArray | None = None,
-    bonus: NDArray | None = None,
-    alone: NDArray | None = None,
 ) -> Picks:
+    """Picks by greedy: for a budget of rows the largest gain first, for one of tokens the largest gain per token.
+
+    null    bool [n], rows of the limit that cannot be picked; the kernel has a column for every row, or for the others alone.
+    greedy  lazy: exact. stochastic: the best of a sample at each step, with `eps` and the generator `rng`, see
+            `stochastic_greedy`; a budget of tokens expects rows of mean length.
+
+    Picks go on until the next would exceed the budget, so a smaller budget gives a prefix of a larger one (not by samples). A
+    row of no tokens counts one. Ties go to the lower index. `gain` is the marginal gain; where it is 0, picking goes on by
+    index. `coverage` is left as it is. Raises ValueError for a kernel that is not finite or of another size.
+    """
     n = limit.costs.size
-    if kernel.shape[1] != n:
-        raise ValueError(f"a kernel of {kernel.shape[1]} columns for {n} costs")
     if greedy not in ("lazy", "stochastic"):
         raise ValueError(f"greedy must be lazy or stochastic, not {greedy!r}")
+    if greedy == "stochastic" and rng is None:
+        raise ValueError("stochastic greedy needs a generator, rng")
     eligible = np.arange(n) if null is None else np.flatnonzero(~np.asarray(null))
-    if len(eligible) < n:
-        kernel = kernel.only(eligible)
-        bonus, alone = (None if a is None else a[eligible] for a in (bonus, alone))
+    if coverage.kernel.shape[1] not in (n, len(eligible)):
+        raise ValueError(f"a kernel of {coverage.kernel.shape[1]} columns for {n} costs")
+    coverage = coverage.anew(None if coverage.kernel.shape[1] == len(eligible) else eligible)
     costs = limit.costs[eligible]
-    order: Any = ()
-    if limit.capacity > 0:
-        coverage = Coverage(kernel, covered=covered, cap=cap, bonus=bonus, alone=alone)
-        priced = costs if limit.unit == "tokens" else None
-        if greedy == "lazy":
-            order = lazy_greedy(coverage, priced)
-        elif rng is None:
-            raise ValueError("stochastic greedy needs a generator, rng")
-        else:
-            size = limit.capacity / (costs.mean() if len(costs) and costs.any() else 1)
-            order = stochastic_greedy(coverage, int(min(max(size, 1), n)), rng, eps=eps, costs=priced)
-    picked: list[int] = []
-    gains: list[float] = []
-    spent = 0.0
-    for j, gain in order:
-        spent += float(costs[j])
-        if spent > limit.capacity:
-            if not picked:
-                eligible[0], eligible[j] = eligible[j], eligible[0]  # the row that the shortfall is about
-            break
-        picked.append(j)
-        gains.append(gain)
-    index = eligible[np.array(picked, dtype=np.int64)]
-    reasons = [f"gain {gain:.6g}" for gain in gains]
-    return Picks(index, np.array(gains), [None] * len(index), reasons, n - len(eligible), shortfall(index, eligible, limit))
+    priced = costs if limit.unit == "tokens" else None
+    if rng is None or greedy == "lazy":
+        steps = lazy_greedy(coverage, priced)
+    else:
+        size = limit.capacity / (costs.mean() if costs.any() else 1)
+        steps = stochastic_greedy(coverage, int(min(max(size, 1), n)), rng, eps=eps, costs=priced)
+    index, gains, said = take(steps, eligible, limit)
+    return Picks(index, gains, [None] * len(index), [f"gain {gain:.6g}" for gain in gains], n - len(eligible), said)

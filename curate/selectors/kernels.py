@@ -18,7 +18,7 @@ Where = NDArray[np.int64] | slice
 
 
 class Kernel(Protocol):
-    """shape: (n, m). rounding: how far an entry behind `gains` may lie from the same entry in `column`."""
+    """shape: (n, m). rounding: how far equal entries may lie apart, as computed by `column` and by the other functions."""
 
     shape: tuple[int, int]
     rounding: float
@@ -159,7 +159,7 @@ class Vectors(_Blocks):
     selectable   float [m, d]; None: the same vectors.
     block        how many columns are computed at once.
 
-    In float32 where the vectors are, sums in float64. Equal vectors have exactly equal columns.
+    In float64. Equal vectors have exactly equal columns.
     """
 
     def __init__(
@@ -171,12 +171,12 @@ class Vectors(_Blocks):
         block: int | None = None,
     ) -> None:
         self.similarity = similarity
-        self.rounding = 1e-6 * max(1.0, similarity.gamma)
-        kind = np.float32 if represented.dtype == np.float32 else np.float64
-        self.represented = similarity.features(represented, kind)
-        self.selectable = self.represented if selectable is None else similarity.features(selectable, kind)
+        self.represented = similarity.features(represented)
+        self.selectable = self.represented if selectable is None else similarity.features(selectable)
         self.shape = len(self.represented), len(self.selectable)
         self.block = block or _block(self.shape[0])
+        longest = float((self.represented**2).sum(axis=1).max(initial=1)) if similarity.name == "rbf" else 1.0
+        self.rounding = 1e-13 * max(1.0, similarity.gamma * longest)
 
     def column(self, j: int) -> tuple[Where, NDArray[np.float64]]:
         # One vector at a time: within a larger product, equal vectors could differ in their last bits.

@@ -8,6 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+_GRAINS = 2.0**30
+
 
 class Objective(Protocol):
     """A set function of m candidates; it holds the set taken so far."""
@@ -31,12 +33,12 @@ def lazy_greedy(objective: Objective, costs: NDArray[np.float64] | None = None) 
     costs  float64 [m]: the largest gain per cost comes first, a cost of 0 counting as 1. None: the largest gain.
 
     Gains can only fall, so a gain of an earlier step bounds that of now, and a candidate whose gain of now leads all bounds is
-    the best (Minoux, 1978). The order is exactly that of computing every gain at every step; ties go to the lower index.
+    the best (Minoux, 1978). The order is exactly that of computing every gain at every step. Ties go to the lower index; gains
+    that differ by less than about 1e-9 of themselves are ties.
     """
     bounds = objective.initial_gains()
     weights = np.ones(len(bounds)) if costs is None else np.where(costs > 0, costs, 1.0)
-    bounds = bounds / weights
-    heap = list(zip((-bounds).tolist(), range(len(bounds))))
+    heap = list(zip((-_coarse(bounds / weights)).tolist(), range(len(bounds))))
     heapify(heap)
     computed = np.full(len(bounds), -1)  # how many were taken when its gain was last computed
     gains, taken = np.zeros(len(bounds)), 0
@@ -49,7 +51,7 @@ def lazy_greedy(objective: Objective, costs: NDArray[np.float64] | None = None) 
             taken += 1
         else:
             gains[j], computed[j] = objective.gain(j), taken
-            heapreplace(heap, (-gains[j] / weights[j], j))
+            heapreplace(heap, (-float(_coarse(gains[j] / weights[j])), j))
 
 
 def stochastic_greedy(
@@ -66,7 +68,7 @@ def stochastic_greedy(
         raise ValueError(f"eps must lie between 0 and 1, not {eps}")
     bounds = objective.initial_gains()
     weights = np.ones(len(bounds)) if costs is None else np.where(costs > 0, costs, 1.0)
-    bounds = bounds / weights
+    bounds = _coarse(bounds / weights)
     left = np.arange(len(bounds))
     many = math.ceil(len(bounds) / max(1, size) * math.log(1 / eps))
     while len(left):
@@ -76,9 +78,19 @@ def stochastic_greedy(
         for j in sample.tolist():
             if bounds[j] < highest:
                 break
-            bounds[j] = objective.gain(j) / weights[j]
+            bounds[j] = _coarse(objective.gain(j) / weights[j])
             if bounds[j] > highest or (bounds[j] == highest and j < best):
                 best, highest = j, bounds[j]
         yield best, float(objective.gain(best))
         objective.take(best)
         left = left[left != best]
+
+
+def _coarse(gains: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Gains to 30 binary places, which keeps their order.
+
+    In symmetric kernels two rows often gain the same: each represents itself and the other. Their sums, taken in different
+    order, differ in the last bits.
+    """
+    mantissa, exponent = np.frexp(gains)
+    return np.ldexp(np.round(mantissa * _GRAINS) / _GRAINS, exponent)

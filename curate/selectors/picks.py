@@ -1,5 +1,6 @@
 """What every selector returns, and the rules that they share."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,6 +60,27 @@ def prefix(order: NDArray[np.int64], limit: Limit) -> NDArray[np.int64]:
         return order[:0]
     spent = np.cumsum(limit.costs[order])
     return order[: int(np.searchsorted(spent, limit.capacity, side="right"))]
+
+
+def take(
+    steps: Iterable[tuple[int, float]], eligible: NDArray[np.int64], limit: Limit
+) -> tuple[NDArray[np.int64], NDArray[np.float64], str | None]:
+    """(positions [k], gains [k], shortfall) of a greedy rule, up to the row that would exceed the capacity, as in `prefix`.
+
+    steps: places in `eligible` (positions that may be picked) with their gains, best first; read no further than needed.
+    """
+    places: list[int] = []
+    gains: list[float] = []
+    spent, first = 0.0, eligible
+    for place, gain in steps if limit.capacity else ():
+        spent += float(limit.costs[eligible[place]])
+        if spent > limit.capacity:
+            first = np.roll(eligible, -place)
+            break
+        places.append(place)
+        gains.append(gain)
+    picked = eligible[np.array(places, dtype=np.int64)]
+    return picked, np.array(gains, dtype=np.float64), shortfall(picked, first, limit)
 
 
 def shortfall(picked: NDArray[np.int64], eligible: NDArray[np.int64], limit: Limit) -> str | None:

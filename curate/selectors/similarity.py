@@ -38,16 +38,14 @@ class Similarity:
             return finite
         return finite & (np.linalg.norm(np.where(finite[:, None], values, 0), axis=1) >= SMALLEST_NORM)
 
-    def features(self, values: NDArray, dtype: type = np.float64) -> NDArray:
-        """What `between` compares, [n, d] of `dtype`: unit vectors, or the values as they are for `rbf` (in float64)."""
-        whole = np.asarray(values, dtype=np.float64)
-        if self.name == "rbf":
-            return np.ascontiguousarray(whole)
-        return np.ascontiguousarray(whole / np.linalg.norm(whole, axis=1, keepdims=True), dtype=dtype)
+    def features(self, values: NDArray) -> NDArray[np.float64]:
+        """What `between` compares, float64 [n, d]: unit vectors, or for `rbf` the values as they are."""
+        whole = np.ascontiguousarray(values, dtype=np.float64)
+        return whole if self.name == "rbf" else whole / np.linalg.norm(whole, axis=1, keepdims=True)
 
     def between(self, some: NDArray, all_: NDArray) -> NDArray[np.float64]:
         """float64 [p, n], or [n] for a single vector: the similarity of features [p, d] or [d] to features [n, d]."""
-        product = (all_ @ some if some.ndim == 1 else some @ all_.T).astype(np.float64, copy=False)
+        product = all_ @ some if some.ndim == 1 else some @ all_.T
         if self.name == "rbf":
             lengths = (some**2).sum(axis=-1, keepdims=some.ndim > 1) + (all_**2).sum(axis=1)
             return np.exp(-self.gamma * np.maximum(lengths - 2 * product, 0))

@@ -9,10 +9,12 @@ QLoRA   2305.14314: any of the first three, or eva, on weights in 4 bits.
 
 import itertools
 import warnings
+import zlib
 from collections.abc import Sequence
 from copy import copy
 from typing import Any
 
+import numpy as np
 import torch
 from peft import (
     EvaConfig,
@@ -28,6 +30,7 @@ from peft.tuners.tuners_utils import check_target_module_exists
 from transformers.pytorch_utils import Conv1D
 
 from curate.errors import InputError
+from curate.lm.gradient_config import FreshAdapters
 from curate.training.config import TrainConfig
 from curate.training.losses import IGNORED, head_sees
 
@@ -85,6 +88,26 @@ def add_adapters(model: Any, config: TrainConfig, batches: Sequence[Batch]) -> P
         if hasattr(module, "eigens"):  # corda's, which are in the adapters now
             del module.eigens
     return adapted
+
+
+def fresh_adapters(model: Any, config: FreshAdapters) -> PeftModel:
+    """The model with untrained adapters, the same for the same model and config; both its weights and A are not to be trained.
+
+    Each A is drawn by its name and the seed. Raises InputError for modules that are not there.
+    """
+    targets = config.target_modules
+    adapters = LoraConfig(target_modules=targets if isinstance(targets, str) else list(targets), task_type="CAUSAL_LM")
+    adapters.r = min(config.r, min(min(_shape(module)) for module in _targeted(model, adapters).values()))
+    adapters.lora_alpha = config.alpha or adapters.r**1.5  # type: ignore[assignment]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of weights that are stored transposed, which peft handles
+        adapted = get_peft_model(model, adapters)
+    for name, weight in adapted.named_parameters():
+        if ".lora_A." in name:
+            drawn = np.random.default_rng([config.seed, zlib.crc32(name.encode())]).standard_normal(weight.shape, np.float32)
+            weight.data = torch.from_numpy(drawn / adapters.r).to(weight.device)
+        weight.requires_grad_(".lora_B." in name)
+    return adapted.eval()
 
 
 def _targeted(model: Any, adapters: LoraConfig) -> dict[str, torch.nn.Module]:

@@ -63,13 +63,16 @@ def write_state(
     model: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
     losses: list[float],
+    history: dict[str, torch.Tensor],
 ) -> None:
-    """Write the state after `step` steps and drop the earlier ones."""
+    """Write the state after `step` steps and drop the earlier ones. history: of a token policy, if it has any."""
     with atomic_folder(output / "states" / f"step-{step}") as folder:
         save_file(
             _contiguous({name: weight.detach() for name, weight in _learned(model).items()}), folder / "weights.safetensors"
         )
         save_file({"losses": torch.tensor(losses, dtype=torch.float64)}, folder / "losses.safetensors")
+        if history:
+            save_file(_contiguous(history), folder / "history.safetensors")
         _write_optimizer(folder, model, optimizer)
         (folder / "state.json").write_text(json.dumps({"step": step, "fingerprint": fingerprint}))
     for at, old in steps_in(output / "states", "step-").items():
@@ -88,6 +91,12 @@ def read_state(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Opti
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     losses = load_file(folder / "losses.safetensors")["losses"].tolist()
     return json.loads((folder / "state.json").read_text())["step"], losses
+
+
+def read_history(folder: Path) -> dict[str, torch.Tensor]:
+    """What a token policy left in the state in `folder`; nothing where it left none."""
+    file = folder / "history.safetensors"
+    return load_file(file) if file.is_file() else {}
 
 
 def read_optimizer(checkpoint: str | Path) -> dict[str, dict[str, torch.Tensor]]:

@@ -12,6 +12,11 @@ TRAIN_VERSION = 1  # raise it when the same model, rows and config would give ot
 # fine-tuning and 9e-5 for LoRA at a width of 4,096, about what is usual for models of 7B.
 DEFAULT_LEARNING_RATE = {"lora": 2e-3, "none": 2e-4}
 SWEPT_WIDTH = 192
+OF_SSTOKEN = ("gamma", "attention_layer", "drop_sink", "policy_warmup_steps", "history_decay")
+OF = {  # what a setting belongs to, where that is not adapter lora
+    "anchor": "loss asft", "masked_thought_warmup": "masked_thought above 0", "keep_tokens": "a token_policy",
+    "reference": "token_policy rho-1", **dict.fromkeys(OF_SSTOKEN, "token_policy sstoken"),
+}  # fmt: skip
 
 
 class TrainConfig(BaseModel):
@@ -38,6 +43,17 @@ class TrainConfig(BaseModel):
     anchor: float = Field(0.05, ge=0, description="of asft: the weight of the divergence from the model at the start")
     masked_thought: float = Field(0.0, ge=0, le=1, description="share of the replies' tokens that the model may not read")
     masked_thought_warmup: float = Field(0.0, ge=0, le=1, description="share of the steps over which that share rises")
+
+    token_policy: Literal["none", "rho-1", "sstoken"] = Field("none", description="which tokens of a step count in the loss")
+    keep_tokens: float = Field(0.6, gt=0, le=1, description="share of the reply tokens that token_policy keeps")
+    reference: str | None = Field(None, description="of rho-1: the model whose losses are subtracted, a folder or hub name")
+    gamma: float = Field(0.5, ge=0, le=1, description="of sstoken: weight of the drop in loss against attention to the prompt")
+    attention_layer: int = Field(-1, description="of sstoken: the layer whose attention is read; -1 is the last")
+    drop_sink: bool = Field(False, description="of sstoken: attention to the very first token does not count")
+    policy_warmup_steps: int = Field(0, ge=0, description="of sstoken: first steps, which choose by attention alone")
+    history_decay: float | None = Field(
+        None, ge=0, le=1, description="of sstoken: the history is a running mean of weights; by default the model at the start"
+    )
 
     learning_rate: float | None = Field(None, gt=0, description="the peak; by default by adapter and model width")
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
@@ -76,10 +92,13 @@ class TrainConfig(BaseModel):
     def _possible(self) -> "TrainConfig":
         unused = {"anchor": self.loss == "asft", "masked_thought_warmup": self.masked_thought > 0}
         unused |= dict.fromkeys(("lora_r", "lora_alpha", "lora_dropout", "lora_variant"), self.adapter == "lora")
+        unused |= {"keep_tokens": self.token_policy != "none", "reference": self.token_policy == "rho-1"}
+        unused |= dict.fromkeys(OF_SSTOKEN, self.token_policy == "sstoken")
         for name, used in unused.items():
             if not used and getattr(self, name) != type(self).model_fields[name].default:
-                of = {"anchor": "loss asft", "masked_thought_warmup": "masked_thought above 0"}.get(name, "adapter lora")
-                raise ValueError(f"{name}: it has a meaning for {of} only")
+                raise ValueError(f"{name}: it has a meaning for {OF.get(name, 'adapter lora')} only")
+        if self.token_policy != "none" and self.masked_thought:
+            raise ValueError("masked_thought: what is hidden from the model has no loss that token_policy could compare")
         if self.quantization != "none" and self.adapter == "none":
             raise ValueError("quantization: 4bit weights cannot be trained; it needs adapter lora")
         if self.quantization != "none" and self.changes_base:
@@ -97,18 +116,27 @@ class TrainConfig(BaseModel):
         """Whether the adapters take over part of the weights below them, so that these are no longer those of the start."""
         return self.adapter == "lora" and self.lora_variant in ("pissa", "olora", "corda")
 
+    @property
+    def more_forwards(self) -> int:
+        """Forward passes that a step takes beside its own: of the anchor, of a token policy, of its history."""
+        return (self.loss == "asft") + (self.token_policy != "none") + (self.history_decay is not None)
+
     def trained_for(self, epochs: float, seed: int) -> "TrainConfig":
         """The same settings for so many epochs and another seed."""
         kept = self.model_dump(exclude={"epochs", "steps", "tokens", "seed"})
         return TrainConfig(**kept, epochs=epochs, seed=seed)
 
+    def every_token(self) -> "TrainConfig":
+        """The same settings without a token policy."""
+        return TrainConfig(**self.model_dump(exclude={"token_policy", "keep_tokens", "reference", *OF_SSTOKEN}))
+
     def identity(self) -> dict[str, Any]:
         """What makes the trained weights what they are: the settings that differ from their defaults.
 
         A setting that is added later leaves the identity of earlier runs as it was; a default that changes needs another
-        TRAIN_VERSION.
+        TRAIN_VERSION. The reference is left out, for its name does not say what it is: who keeps results adds a hash of it.
         """
-        return self.model_dump(mode="json", exclude_defaults=True, exclude={"checkpoint_steps", "report_to"})
+        return self.model_dump(mode="json", exclude_defaults=True, exclude={"checkpoint_steps", "report_to", "reference"})
 
     def peak_learning_rate(self, width: int) -> float:
         """The learning rate after warm-up for a model whose hidden states have `width` entries."""
@@ -139,17 +167,27 @@ def steps_to_save(config: TrainConfig, steps: int) -> list[int]:
     return [round(i * steps / wanted) for i in range(1, wanted + 1)]
 
 
+def mean_rates(config: TrainConfig, steps: int) -> list[float]:
+    """The mean learning rate, as a share of the peak, of the steps up to each checkpoint since the one before it.
+
+    ValueError as `steps_to_save`.
+    """
+    saves = [0, *steps_to_save(config, steps)]
+    rates = [learning_rate_factor(config, step, steps) for step in range(steps)]
+    return [sum(rates[a:b]) / (b - a) for a, b in zip(saves, saves[1:])]
+
+
 def training_flops(
-    trainable: int, frozen: int, tokens: int, *, gradient_checkpointing: bool = False, anchored: bool = False
+    trainable: int, frozen: int, tokens: int, *, gradient_checkpointing: bool = False, more_forwards: int = 0
 ) -> float:
     """Floating-point operations of training on `tokens` tokens: (6 * trainable + 4 * frozen) * tokens.
 
     A weight takes 2 operations per token forward and 2 to carry the gradient to its input, and a trainable one 2 more
-    for its own gradient; gradient checkpointing does the forward again (2), and so does an anchor (the loss asft), in the
-    model of the start. So full fine-tuning costs the usual 6 N T and LoRA about 4 N T. Attention's own
+    for its own gradient; gradient checkpointing does the forward again (2), and so does each of `more_forwards` (an anchor, in
+    the model of the start; a token policy). So full fine-tuning costs the usual 6 N T and LoRA about 4 N T. Attention's own
     products, padding and what eva and corda look at are left out. Source: arXiv 2001.08361, 2.1.
     """
-    again = 2 * (trainable + frozen) * (gradient_checkpointing + anchored)
+    again = 2 * (trainable + frozen) * (gradient_checkpointing + more_forwards)
     return float((6 * trainable + 4 * frozen + again) * tokens)
 
 

@@ -1,8 +1,8 @@
 """Fine-tuning a causal language model on encoded conversations: read from top to bottom.
 
 `train` plans the batches (batches.py), puts adapters on the model (adapters.py), and hands both to transformers' Trainer.
-What is ours: which rows make a batch, the loss (losses.py), the learning rate, and checkpoints without pickle
-(checkpoints.py). What is theirs: the loop, mixed precision,
+What is ours: which rows make a batch, the loss (losses.py), which tokens count in it (policies.py), the learning rate, and
+checkpoints without pickle (checkpoints.py). What is theirs: the loop, mixed precision,
 gradient clipping and accumulation, several GPUs (torchrun), trackers.
 """
 
@@ -28,7 +28,7 @@ from curate.errors import CurateError, InputError
 from curate.lm.encodings import Encodings
 from curate.training.adapters import CALIBRATION_BATCHES, add_adapters
 from curate.training.batches import micro_batches, plan_batches
-from curate.training.checkpoints import merged, read_state, write_model, write_state
+from curate.training.checkpoints import merged, read_history, read_state, write_model, write_state
 from curate.training.config import (
     TRAIN_VERSION,
     TrainConfig,
@@ -40,6 +40,7 @@ from curate.training.config import (
 from curate.training.folders import STATE_VERSION, prepare_output
 from curate.training.losses import IGNORED, head_sees, token_losses, without_adapters
 from curate.training.masking import mask_token, masked_share, masked_thought
+from curate.training.policies import TokenPolicy, kept_of, past_losses
 from curate.training.quiet import private_randomness, quiet
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ def train(
     config: TrainConfig,
     *,
     weights: Sequence[np.ndarray] | None = None,
+    reference: Sequence[np.ndarray] | None = None,
     output: str | Path | None = None,
     resume: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -107,15 +109,18 @@ def train(
     tokenizer  written beside the weights of checkpoints; its padding token fills batches (0 without one), and `mask_token`
                stands for what `masked_thought` hides.
     weights    per row float [T_i], how much each token counts in the loss (>= 0; 0 leaves it out); by default 1.
+    reference  for the token policy rho-1: per row float [S_i], the reference model's loss of each scored token, in nats: the
+               reply's tokens (`loss_mask`) but a conversation's first.
     output     folder for checkpoints and for states to resume from; not needed without either.
     resume     continue from the last state in `output`, or begin anew where there is none; `model` is the same
                untrained model as the first time.
     progress   called with (steps done, steps in all) after each step.
 
-    The loss of a step is the weighted mean over the reply tokens of its whole batch, sum(w * loss) / sum(w) in float32,
-    however the batch is cut into micro-batches or spread over processes (torchrun: each process calls this with the same
-    arguments, and the first one writes). On the CPU, with the same number of threads,
-    the same seed gives the same weights bit for bit, resumed or not. Global random generators are left as they were.
+    The loss of a step is the weighted mean over the reply tokens of its whole batch, sum(w * loss) / sum(w) in float32, over
+    those of them that a token policy keeps where there is one, however the batch is cut into micro-batches or spread over
+    processes (torchrun: each process calls this with the same arguments, and the first one writes). On the CPU, with the same
+    number of threads, the same seed gives the same weights bit for bit, resumed or not. Global random generators are left as
+    they were.
 
     Raises InputError when the input does not fit together, CurateError when loss or weights stop being finite numbers.
     """
@@ -128,8 +133,13 @@ def train(
     token_weights = _token_weights(encodings, weights)
     batches = plan_batches(encodings.lengths, config, np.random.default_rng(config.seed))
     folder = None if output is None else Path(output)
-    run = _Run(config, tokenizer, folder, len(batches), _fingerprint(model, config, encodings, token_weights), progress)
+    fingerprint = _fingerprint(model, config, encodings, token_weights, reference or ())
+    run = _Run(config, tokenizer, folder, len(batches), fingerprint, progress)
     state = run.prepare(resume)
+    policed, past = config.token_policy != "none", None
+    drawn = np.concatenate(batches)
+    if policed:
+        past = past_losses(config, model, encodings, drawn, reference)
 
     with quiet(), private_randomness(config.seed), tempfile.TemporaryDirectory() as scratch:
         arguments = _arguments(config, model.device.type, str(folder or scratch))
@@ -137,14 +147,17 @@ def train(
         whole = _MicroBatches(encodings, token_weights, [[batch] for batch in batches[:CALIBRATION_BATCHES]], padding)
         model, start = _prepare_model(model, config, whole)
         optimizer = _optimizer(model, config)
+        run.policy = TokenPolicy(config, model) if policed else None
         if state is not None:
             run.done, run.losses = read_state(state, model, optimizer)
+            if run.policy is not None:
+                run.policy.restore(read_history(state))
         started = time.perf_counter()
         if run.done < run.steps:
             parts = _cut(encodings.lengths, batches, config, model.device.type, arguments.world_size)
             arguments.max_steps = run.steps - run.done
             arguments.gradient_accumulation_steps = len(parts[0]) // arguments.world_size
-            data = _MicroBatches(encodings, token_weights, parts[run.done :], padding, run.hide)
+            data = _MicroBatches(encodings, token_weights, parts[run.done :], padding, run.hide, past)
             optimizers = optimizer, _scheduler(optimizer, run)
             _Trainer(run, start, model=model, args=arguments, train_dataset=data, optimizers=optimizers).train()
         seconds = time.perf_counter() - started
@@ -154,7 +167,6 @@ def train(
         raise CurateError(f"the weights are not finite numbers after step {run.steps}; try a smaller learning_rate")
 
     model.eval()
-    drawn = np.concatenate(batches)
     tokens = int(encodings.lengths[drawn].sum())
     return TrainResult(
         model=model,
@@ -162,7 +174,7 @@ def train(
         steps=run.steps,
         epochs=len(drawn) / len(encodings),
         tokens=tokens,
-        loss_tokens=int(np.array([np.count_nonzero(row) for row in token_weights])[drawn].sum()),
+        loss_tokens=_loss_tokens(config, token_weights, batches),
         seconds=seconds,
         flops=_flops(model, config, tokens),
         learning_rate=config.peak_learning_rate(_width(model)),
@@ -223,11 +235,22 @@ def _token_weights(encodings: Encodings, weights: Sequence[np.ndarray] | None) -
     return result
 
 
+def _loss_tokens(config: TrainConfig, weights: list[np.ndarray], batches: list[np.ndarray]) -> int:
+    """How many tokens count in the loss, over the whole run."""
+    counts = np.array([np.count_nonzero(row) for row in weights])
+    if config.token_policy == "rho-1":
+        return sum(kept_of(config, int(counts[batch].sum())) for batch in batches)
+    if config.token_policy == "sstoken":
+        counts = np.array([kept_of(config, count) for count in counts.tolist()])
+    return int(counts[np.concatenate(batches)].sum())
+
+
 class _MicroBatches(Dataset):
     """The micro-batches of all batches one after the other, as tensors padded on the right.
 
     parts[b] are the rows of each micro-batch of batch b; every batch has as many. hide(b, row, ids, reply) is what the model
-    reads of a row instead of its ids.
+    reads of a row instead of its ids. past: what a token policy holds against each token's loss; with it the micro-batches say
+    which rows they are of and which tokens are replies.
     """
 
     def __init__(
@@ -237,8 +260,10 @@ class _MicroBatches(Dataset):
         parts: list[list[np.ndarray]],
         padding: int,
         hide: Callable[[int, int, np.ndarray, np.ndarray], np.ndarray] = lambda batch, row, ids, reply: ids,
+        past: list[np.ndarray] | None = None,
     ):
         self.encodings, self.weights, self.parts, self.padding, self.hide = encodings, weights, parts, padding, hide
+        self.past = past
         self.weight = np.array([row.sum(dtype=np.float64) for row in weights])
 
     def __len__(self) -> int:
@@ -259,7 +284,13 @@ class _MicroBatches(Dataset):
             real[i, :n], weights[i, :n] = 1, self.weights[row]
             ids[i, :n] = self.hide(number, int(row), given, self.encodings.loss_mask[row])
             labels[i, :n] = np.where(self.weights[row] > 0, given, IGNORED)
-        tensors = {"input_ids": ids, "attention_mask": real, "labels": labels, "weights": weights}
+        tensors: dict[str, np.ndarray] = {"input_ids": ids, "attention_mask": real, "labels": labels, "weights": weights}
+        if self.past is not None:
+            tensors |= {"past": np.zeros(shape, np.float32), "replies": np.zeros(shape, bool), "rows": np.full(shape[0], -1)}
+            for i, row in enumerate(rows):
+                n = len(self.past[row])
+                tensors["past"][i, :n], tensors["replies"][i, :n] = self.past[row], self.encodings.loss_mask[row]
+            tensors["rows"][: len(rows)] = rows
         total = float(sum(self.weight[rows].sum() for rows in batch))
         return {**{name: torch.from_numpy(array) for name, array in tensors.items()}, "batch_weight": total}
 
@@ -360,6 +391,14 @@ class _Trainer(Trainer):
         data: Any = self.train_dataset
         return self.accelerator.prepare(DataLoader(data, batch_size=1, shuffle=False, collate_fn=_only))
 
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list[Any], Any]:
+        """The micro-batches of one step; a token policy chooses among all of their tokens before any is learned from."""
+        items, count = super().get_batch_samples(epoch_iterator, num_batches, device)
+        if self.run.policy is not None:
+            with self.accelerator.autocast():
+                self.run.policy.choose(self.model, items, self.run.done)
+        return items, count
+
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         """Gradients of one micro-batch; none at all where its batch has nothing to learn, so AdamW stands still."""
         if inputs["batch_weight"] == 0:
@@ -411,6 +450,8 @@ class _Steps(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
         loss = self.trainer.accelerator.reduce(self.trainer.step_loss, "mean")
         self.trainer.step_loss = torch.zeros_like(loss)
+        if self.run.policy is not None:
+            self.run.policy.after_step(self.trainer.model)
         model, optimizer = self.trainer.model, self.trainer.optimizer
         self.run.finish_step(float(loss), model, optimizer, main=state.is_world_process_zero)
 
@@ -428,6 +469,7 @@ class _Run:
     done: int = 0
     losses: list[float] = field(default_factory=list)
     saves: list[int] = field(default_factory=list)
+    policy: TokenPolicy | None = None
 
     def prepare(self, resume: bool) -> Path | None:
         """Check settings against the plan and the output folder; the state to resume from, if there is one."""
@@ -452,7 +494,8 @@ class _Run:
             write_model(model, self.checkpoint(self.done), self.tokenizer, optimizer if self.config.save_optimizer else None)
         every = self.config.checkpoint_steps
         if every is not None and self.output is not None and (self.done % every == 0 or self.done == self.steps):
-            write_state(self.output, self.done, self.fingerprint, model, optimizer, self.losses)
+            history = self.policy.state() if self.policy else {}
+            write_state(self.output, self.done, self.fingerprint, model, optimizer, self.losses, history)
         if self.progress is not None:
             self.progress(self.done, self.steps)
 
@@ -473,13 +516,17 @@ class _Run:
 # ---- what identifies a run, and what it costs
 
 
-def _fingerprint(model: Any, config: TrainConfig, encodings: Encodings, weights: list[np.ndarray]) -> str:
+def _fingerprint(
+    model: Any, config: TrainConfig, encodings: Encodings, weights: list[np.ndarray], reference: Sequence[np.ndarray]
+) -> str:
     digest = hashlib.sha256(f"{TRAIN_VERSION}.{STATE_VERSION}".encode())
     digest.update(json.dumps(config.identity(), sort_keys=True).encode())
     for name, weight in model.named_parameters():  # a few numbers of each tell two models apart
         digest.update(f"{name} {tuple(weight.shape)}".encode() + weight.detach().flatten()[:8].float().cpu().numpy().tobytes())
     for ids, weight in zip(encodings.input_ids, weights, strict=True):
         digest.update(len(ids).to_bytes(8, "little") + np.asarray(ids, np.int32).tobytes() + weight.tobytes())
+    for losses in reference:
+        digest.update(np.asarray(losses, np.float32).tobytes())
     return digest.hexdigest()[:32]
 
 
@@ -489,8 +536,8 @@ def _flops(model: Any, config: TrainConfig, tokens: int) -> float:
     multiplied = [weight for weight in model.parameters() if weight is not embedding or embedding is head]
     trainable = sum(weight.numel() for weight in multiplied if weight.requires_grad)
     frozen = sum(_size(weight) for weight in multiplied if not weight.requires_grad)
-    again, anchored = config.gradient_checkpointing, config.loss == "asft"
-    return training_flops(trainable, frozen, tokens, gradient_checkpointing=again, anchored=anchored)
+    again, more = config.gradient_checkpointing, config.more_forwards
+    return training_flops(trainable, frozen, tokens, gradient_checkpointing=again, more_forwards=more)
 
 
 def _size(weight: Any) -> int:

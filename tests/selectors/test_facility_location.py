@@ -337,15 +337,24 @@ def test_vectors_give_the_kernel_of_their_similarity(name, dtype):
     values, others = rng.normal(size=(70, 6)).astype(dtype), rng.normal(size=(5, 6)).astype(dtype)
     s, t = (SIMILARITIES[name](values.astype(float), b.astype(float)) for b in (values, others))
     made = Vectors(values, similarity=Similarity(name, 3.0), block=16)
-    np.testing.assert_allclose(np.array([made.column(j)[1] for j in range(70)]).T, s, atol=2e-6)
+    np.testing.assert_allclose(np.array([made.column(j)[1] for j in range(70)]).T, s, atol=1e-12)
     found, want = facility_location(made, rows(70, 20)), facility_location(s, rows(70, 20))
     assert found.index.tolist() == want.index.tolist()
-    np.testing.assert_allclose(found.gain, want.gain, rtol=1e-4)
+    np.testing.assert_allclose(found.gain, want.gain, atol=1e-9)
     to_others = Vectors(values, others, similarity=Similarity(name, 3.0), block=16)
-    np.testing.assert_allclose(to_others.best_of_columns(), t.max(axis=1), atol=2e-6)
+    np.testing.assert_allclose(to_others.best_of_columns(), t.max(axis=1), atol=1e-12)
     np.testing.assert_allclose(
-        Vectors(others, values, similarity=Similarity(name, 3.0), block=16).best_of_rows(), t.max(axis=1), atol=2e-6
+        Vectors(others, values, similarity=Similarity(name, 3.0), block=16).best_of_rows(), t.max(axis=1), atol=1e-12
     )
+
+
+def test_rows_that_represent_each_other_are_ties():
+    """(1 - c_i) + (p - c_j) is (p - c_i) + (1 - c_j), but not in the last bits."""
+    rng = np.random.default_rng(0)
+    near = np.diag(rng.uniform(0.5, 0.9, 200))
+    s = np.block([[np.eye(200), near], [near, np.eye(200)]])
+    found = conditional_gain(s, rng.uniform(0, 0.4, 400), rows(400, 200))
+    assert (found.index < 200).all()
 
 
 def test_equal_vectors_are_ties():
@@ -354,6 +363,18 @@ def test_equal_vectors_are_ties():
     first = [min(np.flatnonzero((values == row).all(axis=1)).tolist()) for row in values]
     found = facility_location(Vectors(values), rows(120, 40))
     assert [first[j] for j in found.index] == found.index.tolist()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", SIMILARITIES)
+def test_a_copy_gains_nothing_whatever_the_rounding(name, dtype):
+    values = np.random.default_rng(1).normal(size=(50, 90)).astype(dtype)
+    similarity = Similarity(name, 0.05)
+    covered = Vectors(values, values[:20], similarity=similarity).best_of_columns()
+    found = conditional_gain(Vectors(values, similarity=similarity), covered, rows(50, 50))
+    assert found.index[30:].tolist() == list(range(20)) and not found.gain[30:].any() and (found.gain[:30] > 0).all()
+    twice = facility_location(Vectors(np.concatenate([values, values]), similarity=similarity), rows(100, 100))
+    assert twice.index[50:].tolist() == list(range(50, 100)) and not twice.gain[50:].any()
 
 
 def test_the_kernel_is_never_held_whole():

@@ -23,6 +23,9 @@ CASES = {
     "asft": TrainConfig(adapter="none", loss="asft", anchor=0.5, **COMMON),
     "asft lora": TrainConfig(lora_r=4, loss="asft", anchor=0.5, masked_thought=0.3, **COMMON),
     "eva": TrainConfig(lora_r=2, lora_variant="eva", **COMMON),
+    "rho-1": TrainConfig(adapter="none", token_policy="rho-1", gradient_accumulation=3, **COMMON),
+    "sstoken": TrainConfig(lora_r=4, token_policy="sstoken", keep_tokens=0.4, **COMMON),
+    "sstoken followed": TrainConfig(adapter="none", token_policy="sstoken", gamma=0.8, history_decay=0.5, **COMMON),
     "kept": TrainConfig(lora_r=4, save_checkpoints=2, save_optimizer=True, checkpoint_steps=2, **COMMON),
 }
 
@@ -52,7 +55,10 @@ def main(folder):
         model = LlamaForCausalLM(LlamaConfig(vocab_size=64, max_position_embeddings=64, initializer_range=0.1, **sizes)).eval()
         output = folder / name if config.save_checkpoints else None
         tokenizer = Tokenizer() if config.masked_thought else None
-        result = train(model, tokenizer, encodings, config, weights=weights, output=output)
+        rng = np.random.default_rng(1)
+        losses = [rng.uniform(2, 6, np.count_nonzero(mask[1:])) for mask in encodings.loss_mask]
+        reference = losses if config.token_policy == "rho-1" else None
+        result = train(model, tokenizer, encodings, config, weights=weights, reference=reference, output=output)
         state = {key: value.contiguous().clone() for key, value in result.model.state_dict().items()}
         save_file(state, folder / f"{name}.{rank}.safetensors")
         (folder / f"{name}.{rank}.json").write_text(json.dumps(result.losses))

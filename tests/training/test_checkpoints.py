@@ -24,22 +24,31 @@ def stop_after(step):
 CONFIGS = {
     "full": TrainConfig(adapter="none", steps=8, batch_tokens=60, learning_rate=1e-2, checkpoint_steps=3),
     "lora": TrainConfig(steps=8, batch_tokens=60, learning_rate=1e-2, lora_dropout=0.3, checkpoint_steps=3),
+    "rho-1": TrainConfig(token_policy="rho-1", steps=8, batch_tokens=60, learning_rate=1e-2, checkpoint_steps=3),
+    "sstoken": TrainConfig(
+        token_policy="sstoken", history_decay=0.5, steps=8, batch_tokens=60, learning_rate=1e-2, checkpoint_steps=3
+    ),
 }
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_resumed_equals_undisturbed(make_model, make_encodings, same_weights, tmp_path, name):
     config, rows = CONFIGS[name], make_encodings(12)
-    whole = train(make_model(), None, rows, config, output=tmp_path / "whole")
+    rng = np.random.default_rng(0)
+    losses = [rng.uniform(2, 6, mask[1:].sum()) for mask in rows.loss_mask]
+    more = {"reference": losses} if name == "rho-1" else {}
+    whole = train(make_model(), None, rows, config, **more, output=tmp_path / "whole")
     with pytest.raises(Stop):
-        train(make_model(), None, rows, config, output=tmp_path / "cut", progress=stop_after(5))
+        train(make_model(), None, rows, config, **more, output=tmp_path / "cut", progress=stop_after(5))
     seen = []
-    resumed = train(make_model(), None, rows, config, output=tmp_path / "cut", resume=True, progress=lambda *at: seen.append(at))
+    resumed = train(
+        make_model(), None, rows, config, **more, output=tmp_path / "cut", resume=True, progress=lambda *at: seen.append(at)
+    )
     assert seen[0] == (4, 8)  # step 5 was after the last state, at 3
     assert same_weights(resumed.model, whole.model)
     assert resumed.losses == whole.losses
     assert [path.name for path in (tmp_path / "cut" / "states").iterdir()] == ["step-8"]
-    again = train(make_model(), None, rows, config, output=tmp_path / "cut", resume=True)
+    again = train(make_model(), None, rows, config, **more, output=tmp_path / "cut", resume=True)
     assert same_weights(again.model, whole.model) and again.losses == whole.losses
 
 

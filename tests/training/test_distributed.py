@@ -17,7 +17,7 @@ from curate.training.config import TrainConfig
 
 SCRIPT = Path(__file__).with_name("distributed.py")
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-CASES = ["full", "lora", "accumulated", "crumbs", "asft", "asft lora", "eva", "kept"]
+CASES = ["full", "lora", "accumulated", "crumbs", "asft", "asft lora", "eva", "rho-1", "sstoken", "sstoken followed", "kept"]
 
 
 @pytest.fixture(scope="module")

@@ -46,6 +46,8 @@ def test_the_defaults_are_those_of_the_version():
         "adapter": "lora", "lora_r": 16, "lora_alpha": 32.0, "lora_dropout": 0.0, "lora_variant": "lora",
         "target_modules": "all-linear", "quantization": "none",
         "loss": "nll", "anchor": 0.05, "masked_thought": 0.0, "masked_thought_warmup": 0.0,
+        "token_policy": "none", "keep_tokens": 0.6, "reference": None,
+        "gamma": 0.5, "attention_layer": -1, "drop_sink": False, "policy_warmup_steps": 0, "history_decay": None,
         "learning_rate": None, "schedule": "cosine", "warmup_ratio": 0.03, "weight_decay": 0.0, "max_grad_norm": 1.0,
         "batch_tokens": 1024, "epochs": 1.0, "steps": None, "tokens": None, "gradient_accumulation": None,
         "gradient_checkpointing": False, "seed": 0, "dtype": "float32",
@@ -65,6 +67,8 @@ def test_the_identity_is_what_differs_from_the_defaults():
     [
         ({"quantization": "4bit", "adapter": "none"}, "needs adapter lora"),
         ({"quantization": "4bit", "lora_variant": "pissa"}, "pissa takes its adapters out of the weights"),
+        ({"token_policy": "rho-1", "masked_thought": 0.1}, "what is hidden from the model"),
+        ({"token_policy": "rho-1", "keep_tokens": 0.0}, "keep_tokens"),
         ({"save_optimizer": True}, "set save_checkpoints too"),
         ({"save_optimizer": True, "save_checkpoints": 1, "lora_variant": "corda"}, "corda's adapters"),
     ],
@@ -109,11 +113,21 @@ def test_checkpoints_are_evenly_spaced_and_end_at_the_end():
         steps_to_save(TrainConfig(save_checkpoints=3), 2)
 
 
+def test_the_name_of_the_reference_is_not_in_the_identity():
+    assert TrainConfig(token_policy="rho-1", reference="here").identity() == {"epochs": 1.0, "token_policy": "rho-1"}
+
+
+def test_forward_passes_beside_the_step_s_own():
+    assert TrainConfig().more_forwards == 0 and TrainConfig(loss="asft").more_forwards == 1
+    assert TrainConfig(token_policy="rho-1", loss="asft").more_forwards == 2
+    assert TrainConfig(token_policy="sstoken", history_decay=0.9).more_forwards == 2
+
+
 def test_flops():
     assert training_flops(10, 0, 3) == 6 * 10 * 3
     assert training_flops(1, 10, 3) == (6 + 40) * 3
     assert training_flops(10, 0, 3, gradient_checkpointing=True) == 8 * 10 * 3
-    assert training_flops(1, 10, 3, gradient_checkpointing=True, anchored=True) == (6 + 40 + 4 * 11) * 3
+    assert training_flops(1, 10, 3, gradient_checkpointing=True, more_forwards=1) == (6 + 40 + 4 * 11) * 3
 
 
 def test_settings_need_no_torch():
@@ -129,6 +143,9 @@ def test_settings_need_no_torch():
         ({"anchor": 0.1}, "anchor: it has a meaning for loss asft only"),
         ({"adapter": "none", "lora_variant": "dora"}, "lora_variant: it has a meaning for adapter lora only"),
         ({"adapter": "none", "lora_r": 8}, "lora_r: it has a meaning for adapter lora only"),
+        ({"keep_tokens": 0.5}, "keep_tokens: it has a meaning for a token_policy only"),
+        ({"token_policy": "sstoken", "reference": "x"}, "reference: it has a meaning for token_policy rho-1 only"),
+        ({"token_policy": "rho-1", "gamma": 1.0}, "gamma: it has a meaning for token_policy sstoken only"),
         ({"masked_thought_warmup": 0.5}, "masked_thought_warmup: it has a meaning for masked_thought above 0 only"),
     ],
 )

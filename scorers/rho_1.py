@@ -1,0 +1,61 @@
+"""Rho-1: random rows, of which each step learns from the tokens that a reference model finds easier."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from curate.method import Cost, Data, Method
+from curate.requests import Fit, Observe, Request, Subset
+from curate.signals import RowScore
+from curate.training.config import TrainConfig
+from scorers.random import drawn
+from scorers.warm_up import warm_up
+
+
+class Rho1(Method):
+    """Pick rows at random, and let each training step count the tokens whose loss exceeds a reference model's most.
+
+    The rows are those of `random`; the tokens are chosen while the model learns, by the excess of its loss at that step over the
+    reference's, in nats. The reference is the model after fine-tuning on a part of the pool. Source: arXiv 2404.07965.
+    """
+
+    name: ClassVar[str] = "rho-1"
+    paper: ClassVar[str] = "2404.07965"
+    cost: ClassVar[Cost] = "training"
+    by_chance: ClassVar[bool] = True
+
+    keep: float = Field(0.6, gt=0, le=1, description="share of the reply tokens of a batch that count")
+    warmup: int | float = Field(0.2, gt=0, description="rows that the reference is trained on; below 1 a share of the pool")
+    warmup_by: str = Field("random", description="which rows: random, or the best of this method")
+    epochs: float = Field(1.0, gt=0, description="passes over those rows")
+
+    def _fit(self, data: Data, rows: Subset) -> Fit:
+        return Fit(data.model, rows, data.recipe.every_token().trained_for(self.epochs, data.seed))
+
+    def requests(self, data: Data, seen: Mapping[Request, Any]) -> list[Request]:
+        """The reference, and its losses of every token."""
+        asked, rows = warm_up(data, seen, self.warmup, self.warmup_by)
+        if rows is None:
+            return asked
+        fit = self._fit(data, rows)
+        return [*asked, fit, Observe(fit, data.pool, "token_logprobs")]
+
+    def signal(self, data: Data, seen: Mapping[Request, Any], rng: np.random.Generator) -> RowScore:
+        """Uniform numbers [n]: those of `random`."""
+        return drawn(data)
+
+    def remarks(self, data: Data, signal: Any) -> list[str]:
+        """That the picks alone are not the method."""
+        return [
+            "the rows are random, and the tokens are chosen in training: by the recipe in manifest.json (--token-policy rho-1)"
+        ]
+
+    def training(self, data: Data, seen: Mapping[Request, Any], recipe: TrainConfig) -> TrainConfig:
+        """The recipe with the token policy and the reference's folder."""
+        _, rows = warm_up(data, seen, self.warmup, self.warmup_by)
+        assert rows is not None
+        reference = seen[self._fit(data, rows)].folder
+        policy = {"token_policy": "rho-1", "keep_tokens": self.keep, "reference": str(reference)}
+        return TrainConfig(**recipe.every_token().model_dump() | policy)

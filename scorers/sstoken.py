@@ -1,0 +1,58 @@
+"""ssToken: random rows, of which each step learns from the tokens that the model improves on and that look to the prompt."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from curate.method import Cost, Data, Method
+from curate.requests import Request
+from curate.signals import RowScore
+from curate.training.config import TrainConfig
+from scorers.random import drawn
+
+
+class SsToken(Method):
+    """Pick rows at random, and let each training step count the tokens of each row that its own score puts first.
+
+    The rows are those of `random`; the tokens are chosen while the model learns, by gamma * the drop of their loss since the
+    start, scaled to [0, 1] in each row, + (1 - gamma) * attention to the prompt. Source: arXiv 2510.18250.
+    """
+
+    name: ClassVar[str] = "sstoken"
+    paper: ClassVar[str] = "2510.18250"
+    cost: ClassVar[Cost] = "free"  # but the trainings take longer
+    by_chance: ClassVar[bool] = True
+
+    keep: float = Field(0.6, gt=0, le=1, description="share of each row's reply tokens that count, rounded up")
+    gamma: float = Field(0.5, ge=0, le=1, description="weight of the drop in loss against attention")
+    layer: int = Field(-1, description="whose attention is read; -1 is the last")
+    drop_sink: bool = Field(False, description="attention to the very first token does not count")
+    warmup_steps: int = Field(0, ge=0, description="first steps, which choose by attention alone")
+    history_decay: float | None = Field(
+        None, ge=0, le=1, description="the history is a running mean of weights; by default the model at the start"
+    )
+
+    def signal(self, data: Data, seen: Mapping[Request, Any], rng: np.random.Generator) -> RowScore:
+        """Uniform numbers [n]: those of `random`."""
+        return drawn(data)
+
+    def remarks(self, data: Data, signal: Any) -> list[str]:
+        """That the picks alone are not the method."""
+        return [
+            "the rows are random, and the tokens are chosen in training: by the recipe in manifest.json (--token-policy sstoken)"
+        ]
+
+    def training(self, data: Data, seen: Mapping[Request, Any], recipe: TrainConfig) -> TrainConfig:
+        """The recipe with the token policy."""
+        policy = {
+            "token_policy": "sstoken",
+            "keep_tokens": self.keep,
+            "gamma": self.gamma,
+            "attention_layer": self.layer,
+            "drop_sink": self.drop_sink,
+            "policy_warmup_steps": self.warmup_steps,
+            "history_decay": self.history_decay,
+        }
+        return TrainConfig(**recipe.every_token().model_dump() | policy)
