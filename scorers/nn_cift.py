@@ -68,21 +68,21 @@ class Check:
     steps: int
 
     def notes(self) -> list[str]:
-        """What a person should know."""
+        """What a user should know."""
         share = f"{self.trained:,} of {self.pairs:,} pairs ({self.trained / self.pairs:.2%})"
-        said = [f"nn-cift, {self.of}: a network of {self.parameters:,} numbers trained on {share}, {self.steps:,} steps"]
+        said = [f"{self.of}: a network of {self.parameters:,} numbers trained on {share}, {self.steps:,} steps"]
         if self.constant:
-            return [*said, f"nn-cift, {self.of}: all values computed are the same, so all that are predicted are too"]
+            return [*said, f"{self.of}: all values computed are the same, so all that are predicted are too"]
         errors = zip(QUADRANTS, self.mse, strict=False)
         said[0] += "; squared error " + ", ".join(f"{name} {mse:.3g}" for name, mse in errors if not np.isnan(mse))
         if self.probe is None:
-            return [*said, f"nn-cift, {self.of}: no probe, so nothing says whether it ranks pairs that it has not seen"]
+            return [*said, f"{self.of}: no probe, so nothing says whether it ranks pairs that it has not seen"]
         found = self.probe
         said[0] += (
             f"; both new: Spearman {found.spearman:.2f} (p {found.p:.2g}), {found.overlap:.0%} of the top {found.share:.0%}"
         )
         if found.by_chance:
-            said.append(f"nn-cift, {self.of}: the network ranks pairs that it has not seen no better than chance; raise u")
+            said.append(f"{self.of}: the network ranks pairs that it has not seen no better than chance; raise u")
         return said
 
 
@@ -214,7 +214,7 @@ class NNCIFT(Method):
         other, stage = scores[1] if len(scores) > 1 else None, stage_of(data, self.objective, self.name)
         said = [note for check in checks for note in check.notes()]
         if len(kept) < n:
-            said.append(f"nn-cift: {len(kept):,} of the {n:,} rows of the pool, drawn at random, are represented for all")
+            said.append(f"{len(kept):,} of the {n:,} rows of the pool, drawn at random, are represented for all")
         return Predicted(scores[0], other, stage, reasons, tuple(said), tuple(checks))
 
     def _signal_of_rows(self, data: Data, seen: Mapping[Request, Any], rng: np.random.Generator) -> PredictedRows:
@@ -265,6 +265,10 @@ class NNCIFT(Method):
         return network, Check(
             what, int(there.sum()), total, tuple(errors), found, network.constant, network.parameters, network.steps
         )
+
+    def remarks(self, data: Data, signal: Any) -> list[str]:
+        """On how many pairs the networks were trained, and how well they rank pairs that they have not seen."""
+        return list(signal.notes)
 
     def score(self, signal: Any) -> RowScore:
         """Each row's mean predicted influence as an example, or its predicted score."""

@@ -113,9 +113,7 @@ def test_noise_is_said_to_be_no_better_than_chance():
     noise = np.random.default_rng(0).normal(size=(N, N))
     found = World(utility=lambda *_: 0.1 * noise).run(NNCIFT(u=0.2))
     assert found.checks[0].probe.by_chance
-    assert (
-        found.notes[1] == "nn-cift, pool after pool: the network ranks pairs that it has not seen no better than chance; raise u"
-    )
+    assert found.notes[1] == "pool after pool: the network ranks pairs that it has not seen no better than chance; raise u"
     assert abs(spearman(found.pool.values.reshape(-1), noise.reshape(-1))) < 0.2  # what it saw is in there
 
 
@@ -130,7 +128,7 @@ def test_labels_dealt_out_at_random_rank_at_chance():
 def test_without_a_probe_nothing_is_claimed():
     found = World().run(NNCIFT(network=FAST, u=0.1, probe=0))
     assert found.checks[0].probe is None and np.isnan(found.checks[0].mse[1:]).all()
-    assert found.notes[1] == "nn-cift, pool after pool: no probe, so nothing says whether it ranks pairs that it has not seen"
+    assert found.notes[1] == "pool after pool: no probe, so nothing says whether it ranks pairs that it has not seen"
 
 
 def test_equal_values():
@@ -154,7 +152,7 @@ def test_a_sample_of_the_rows_can_stand_for_all():
     method = NNCIFT(network=FAST, u=0.2, represented=30, form="code", diag="zero")
     found = World().run(method, data)
     assert found.pool.shape == (30, N) and found.other.shape == (30, Q) and len(found) == N
-    assert found.notes[-1] == "nn-cift: 30 of the 120 rows of the pool, drawn at random, are represented for all"
+    assert found.notes[-1] == "30 of the 120 rows of the pool, drawn at random, are represented for all"
     assert (np.sum(found.pool.values == 0, axis=1) == 1).all()
     whole = World().run(NNCIFT(network=FAST, u=0.2, form="code", diag="zero"), data)
     assert all(any(np.array_equal(row, other) for other in whole.other.values) for row in found.other.values)
@@ -232,6 +230,6 @@ def test_select_with_a_model(tmp_path, small_pool, tiny):
     found = select(small_pool, method, budget=5, model=tiny, engine=engine, embedder="tfidf")
     assert len(found) == 5 and found.scores["score"].null_count() == 0
     assert [s.computed_rows for s in engine.stages if s.kind == "pass"][1] == 6 * 6 + 3 * 3 * 3
-    assert any("trained on 36 of 576 pairs (6.25%)" in note for note in found.manifest["notes"])
+    assert any("trained on 36 of 576 pairs (6.25%)" in note for note in found.summary["remarks"])
     again = select(small_pool, method, budget=5, model=tiny, engine=Engine(store=engine.store), embedder="tfidf")
     assert again.frame.equals(found.frame) and again.summary["computed_rows"] == 0
