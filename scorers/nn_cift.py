@@ -15,6 +15,7 @@ from curate.neighbours import unit_vectors
 from curate.pair_scores import KernelForm, PairScore, example_scores
 from curate.registry import make_method
 from curate.requests import Embed, Pairs, Request, Rows, Subset
+from curate.selectors.influence import best_subtask
 from curate.signals import RowScore, RowVector
 from scorers.delift import Form, Objective, Utilities, other_block, pick, stage_of
 from scorers.influence import INFLUENCES
@@ -122,7 +123,7 @@ class NNCIFT(Method):
     paper: ClassVar[str] = "2502.09969"
     cost: ClassVar[Cost] = "forward"
 
-    influence: str = Field("delift", description="delift, delift-se, or pointwise.METHOD: another method's score of rows")
+    influence: str = Field("delift", description="delift, delift-se, less, or pointwise.METHOD: another method's score of rows")
     u: float = Field(0.05, gt=0, le=1, description="fraction of the rows, and of the examples, whose pairs are computed")
     probe: int = Field(16, ge=0, description="new rows and examples whose pairs are computed to check the network; 0: none")
     network: NetworkConfig = NetworkConfig()
@@ -147,6 +148,10 @@ class NNCIFT(Method):
     # Influence of pairs -------------------------------------------------------------------------------------------------
 
     def _blocks(self, data: Data) -> list[tuple[Rows, Rows]]:
+        if self.influence == "less":
+            if data.target is None:
+                raise InputError(f"{self.name} with influence=less needs --target, as less does")
+            return [(data.target, data.pool)]
         other = other_block(data, stage_of(data, self.objective, self.name), self.form)
         return [(data.pool, data.pool), *([other] if other else [])]
 
@@ -208,6 +213,8 @@ class NNCIFT(Method):
             predicted = network.predict(rows[every], examples)
             if pairs.rows == pairs.examples and self.diag == "zero":
                 predicted[np.arange(len(every)), every] = 0
+            if self.influence == "less":
+                return self._best_of_subtasks(data, seen, predicted, check)
             scores.append(PairScore(predicted))
         vectors = seen[Embed(data.embedder, data.pool)]
         reasons = without_direction(vectors)
@@ -216,6 +223,14 @@ class NNCIFT(Method):
         if len(kept) < n:
             said.append(f"{len(kept):,} of the {n:,} rows of the pool, drawn at random, are represented for all")
         return Predicted(scores[0], other, stage, reasons, tuple(said), tuple(checks))
+
+    def _best_of_subtasks(self, data: Data, seen: Mapping[Request, Any], predicted: np.ndarray, check: Check) -> PredictedRows:
+        """LESS's score of each row from what is predicted for it with each row of the target."""
+        names = data.target_sources or (None,) * len(predicted)
+        reasons = without_direction(seen[Embed(data.embedder, data.pool)])
+        there, values = reasons == None, np.full(len(reasons), np.nan)  # noqa: E711 (elementwise)
+        values[there] = best_subtask(predicted.T[there], names)
+        return PredictedRows(RowScore(values, reasons), (check,), tuple(check.notes()))
 
     def _signal_of_rows(self, data: Data, seen: Mapping[Request, Any], rng: np.random.Generator) -> PredictedRows:
         method, part, sample, asked = self._rows(data)

@@ -1,5 +1,7 @@
 """NN-CIFT: which pairs it asks for, what it predicts from them, and that it says when it cannot."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -10,11 +12,13 @@ from curate.errors import InputError
 from curate.influence_network import NetworkConfig
 from curate.lm.models import ModelSpec
 from curate.method import Data
-from curate.requests import Embed, Observe, Pairs, Rows, Subset
+from curate.requests import Embed, Fit, FittedModel, Gradients, Observe, Pairs, Rows, Subset
 from curate.selection import select
 from curate.signals import RowScore, RowVector
 from curate.store import Store
 from scorers.delift import DELIFT
+from scorers.influence import INFLUENCES
+from scorers.less import LESS
 from scorers.nn_cift import NNCIFT
 
 N, Q, D = 120, 40, 8
@@ -183,6 +187,39 @@ def test_scores_of_rows():
     assert picks.index.tolist() == np.argsort(-method.score(found).values, kind="stable")[:10].tolist()
 
 
+class Gradual(World):
+    """Gradients are the vectors, one way at the first checkpoint and the other at the rest; a training of 8 steps."""
+
+    def answer(self, request):
+        if isinstance(request, Fit):
+            return FittedModel(Path(), "fit", {"steps": 8.0})
+        if isinstance(request, Gradients):
+            where = request.rows.index if isinstance(request.rows, Subset) else np.arange(request.rows.size)
+            values = self.vectors[request.rows.role][where] ** (1 if request.model.number == 1 else 3)
+            self.rows.append(request.rows)
+            return RowVector(values.astype(np.float32), np.full(len(values), None, object))
+        return super().answer(request)
+
+
+def test_gradients_of_few_rows_stand_for_all():
+    """LESS's influence: what it asks of the block and probe alone is what LESS itself would give for these."""
+    data = Data(pool=POOL, model=DATA.model, target=TARGET, target_sources=("a",) * 10 + ("b",) * 30)
+    exact, world = Gradual().run(LESS(), data), Gradual()
+    method = NNCIFT(influence="less", u=0.5, network=QUICK)
+    found = world.run(method, data)
+    assert {rows.size for rows in world.rows} == {20 + 16, 60 + 16} and world.pairs == []
+    [(pairs, _)] = method._pairs(data)
+    values = INFLUENCES["less"].values(data, world.seen, pairs).values
+    np.testing.assert_allclose(values, exact.values.T[tuple(pairs.index.T)], atol=1e-5)
+    assert len(np.unique(values.round(6))) > 1000
+    scores = method.score(found).values
+    assert spearman(scores, LESS().score(exact).values) > 0.5
+    picks = method.choose(found, None, Budget.parse(10).limit(np.ones(N)), None)
+    assert picks.index.tolist() == np.argsort(-scores, kind="stable")[:10].tolist()
+    with pytest.raises(InputError, match="nn-cift with influence=less needs --target"):
+        method.requests(DATA, {})
+
+
 def test_a_row_without_a_vector_is_null():
     vectors = {"pool": VECTORS["pool"].copy()}
     vectors["pool"][5], vectors["pool"][6] = np.nan, 0
@@ -218,7 +255,7 @@ def test_too_few_pairs_are_refused(settings, said):
 
 
 def test_an_unknown_influence_is_named():
-    with pytest.raises(ValueError, match="it must be delift, delift-se or pointwise.METHOD, not 'shapley'"):
+    with pytest.raises(ValueError, match="it must be delift, delift-se, less or pointwise.METHOD, not 'shapley'"):
         NNCIFT(influence="shapley")
     with pytest.raises(ValueError, match="no method is called 'perplexiti'"):
         NNCIFT(influence="pointwise:perplexiti")
