@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy import sparse
 
 from curate.signals import RowScore
 
@@ -25,7 +24,7 @@ class PairScore:
             dense = np.full(shape, np.nan)
             dense[index[:, 0], index[:, 1]] = values
             return cls(dense)
-        return cls(sparse.csr_array(sparse.coo_array((values, (index[:, 0], index[:, 1])), shape=shape)))
+        return cls(_sparse(values, index[:, 0], index[:, 1], shape))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -34,32 +33,44 @@ class PairScore:
     @property
     def complete(self) -> bool:
         """Whether every pair was tried."""
-        return not sparse.issparse(self.values)
+        return isinstance(self.values, np.ndarray)
 
     @property
     def tried(self) -> int:
         """How many pairs were."""
         return int(self.values.size if self.complete else self.values.nnz)
 
-    def triplets(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(rows, examples, values) of the pairs tried that are not null."""
-        if self.complete:
-            i, j = np.nonzero(~np.isnan(self.values))
-            return i, j, np.asarray(self.values[i, j])
-        pairs = self.values.tocoo()
-        there = ~np.isnan(pairs.data)
-        return pairs.coords[0][there], pairs.coords[1][there], pairs.data[there]
-
     def example_means(self) -> np.ndarray:
         """float64 [m]: the mean over the rows that each example was tried on; NaN where it has no value."""
-        _, j, values = self.triplets()
-        count = np.bincount(j, minlength=self.shape[1])
-        total = np.bincount(j, weights=values, minlength=self.shape[1])
+        count: Any
+        total: Any
+        if self.complete:
+            null = np.isnan(self.values)
+            count, total = np.sum(~null, axis=0), np.sum(self.values, axis=0, where=~null, dtype=np.float64)
+        else:
+            _, j, values = self._there()
+            count = np.bincount(j, minlength=self.shape[1])
+            total = np.bincount(j, weights=values, minlength=self.shape[1])
         return np.divide(total, count, out=np.full(self.shape[1], np.nan), where=count > 0)
 
     def rows_with_values(self) -> np.ndarray:
         """bool [n]: whether a row has a value with any example."""
-        return np.bincount(self.triplets()[0], minlength=self.shape[0]) > 0
+        if self.complete:
+            return ~np.isnan(self.values).all(axis=1)
+        return np.bincount(self._there()[0], minlength=self.shape[0]) > 0
+
+    def bounds(self) -> tuple[float, float]:
+        """(lowest, highest) value; (inf, -inf) without any."""
+        values = self.values if self.complete else self.values.data
+        there = ~np.isnan(values)
+        low, high = np.min(values, initial=np.inf, where=there), np.max(values, initial=-np.inf, where=there)
+        return float(low), float(high)
+
+    def _there(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(rows, examples, values) of the pairs tried that are not null, of a sparse array."""
+        pairs = self.values.tocoo()
+        there = ~np.isnan(pairs.data)
+        return pairs.coords[0][there], pairs.coords[1][there], pairs.data[there]
 
     def without_diagonal(self) -> "PairScore":
         """0 where a row is its own example."""
@@ -69,7 +80,7 @@ class PairScore:
             return PairScore(values)
         pairs = self.values.tocoo()
         data = np.where(pairs.coords[0] == pairs.coords[1], 0.0, pairs.data)
-        return PairScore(sparse.csr_array(sparse.coo_array((data, pairs.coords), shape=self.shape)))
+        return PairScore(_sparse(data, pairs.coords[0], pairs.coords[1], self.shape))
 
 
 def kernels(scores: Sequence[PairScore], form: KernelForm = "relu") -> list[Any]:
@@ -80,16 +91,15 @@ def kernels(scores: Sequence[PairScore], form: KernelForm = "relu") -> list[Any]
     """
     if form == "relu":
         return [_mapped(score, lambda values: np.maximum(values, 0)) for score in scores]
-    found = [score.triplets()[2] for score in scores]
-    low = min((float(values.min()) for values in found if len(values)), default=0.0)
-    high = max((float(values.max()) for values in found if len(values)), default=0.0)
-    width = high - low
+    bounds = [score.bounds() for score in scores]
+    low = min(low for low, _ in bounds)
+    width = max(high for _, high in bounds) - low
     return [_mapped(score, lambda values: (values - low) / width if width > 0 else np.zeros_like(values)) for score in scores]
 
 
 def _mapped(score: PairScore, function: Callable[[np.ndarray], np.ndarray]) -> Any:
     if score.complete:
-        return np.nan_to_num(function(score.values), nan=0.0)
+        return np.nan_to_num(function(score.values), nan=0.0, copy=False)
     kernel = score.values.copy()
     kernel.data = np.nan_to_num(function(kernel.data), nan=0.0)
     return kernel
@@ -107,7 +117,7 @@ def best_rows(kernel: Any) -> np.ndarray:
 
 def _largest(kernel: Any, axis: int) -> np.ndarray:
     largest = kernel.max(axis=axis)
-    if sparse.issparse(largest):
+    if hasattr(largest, "toarray"):
         largest = largest.toarray()
     return np.maximum(np.asarray(largest, dtype=np.float64).reshape(-1), 0)
 
@@ -116,3 +126,9 @@ def example_scores(score: PairScore, reasons: np.ndarray, untried: str) -> RowSc
     """Each example's mean. reasons object [m]: why one has none; untried: the reason of one that was not tried on any row."""
     means = score.example_means()
     return RowScore(means, np.where(np.isnan(means) & (reasons == None), untried, reasons))  # noqa: E711 (elementwise)
+
+
+def _sparse(values: np.ndarray, i: np.ndarray, j: np.ndarray, shape: tuple[int, int]) -> Any:
+    from scipy import sparse
+
+    return sparse.csr_array(sparse.coo_array((values, (i, j)), shape=shape))

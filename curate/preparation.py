@@ -221,12 +221,10 @@ def generator(seed: int, method: Method, purpose: str) -> np.random.Generator:
 
 
 def signal(engine: Engine, prepared: Prepared, method: Method, seen: Mapping[Any, Any]) -> Signal:
-    """A method's signal for every row of the prepared pool; what it has in `notes` goes to the run's."""
+    """A method's signal for every row of the prepared pool."""
     found = method.signal(prepared.data, seen, generator(prepared.data.seed, method, "signal"))
     if len(found) != len(prepared.pool):
         raise ValueError(f"{method.name} gave {len(found)} values for {len(prepared.pool)} rows")
-    for note in getattr(found, "notes", ()):
-        engine.note(note)
     return found
 
 

@@ -61,6 +61,11 @@ def label(method: Method) -> str:
     return ":".join([method.name, *flat])
 
 
+def settings_of(method: Method) -> dict[str, Any]:
+    """All settings by the names that people give them, dotted where they lie inside a field."""
+    return dict(_flatten(method.model_dump(mode="json")))
+
+
 def _put(values: dict[str, Any], key: str, value: Any) -> None:
     *path, last = key.split(".")
     for part in path:

@@ -13,8 +13,7 @@ if TYPE_CHECKING:
 class Signal(Protocol):
     """What a method makes of what it saw: something for each row of the pool, or the reason why there is nothing.
 
-    `RowScore`, `RowVector` and `RowTokens` are signals, and so is whatever a method of its own makes for its own choice. What
-    people should know of how it came about goes into `notes`, a tuple of sentences, where a signal has any.
+    `RowScore`, `RowVector` and `RowTokens` are signals, and so is whatever a method of its own makes for its own choice.
     """
 
     @property

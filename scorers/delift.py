@@ -35,7 +35,7 @@ class Utilities:
     other   of the target's rows with examples of the pool, or of the pool's rows with examples of the target or of existing
             data; None without either.
     reasons object [n], why a row of the pool cannot be picked, else None.
-    notes   what a person should know of how this came about.
+    notes   what a user should know of how this came about.
     """
 
     pool: PairScore
@@ -150,11 +150,15 @@ class DELIFT(Method):
         said = []
         if not score.complete:
             near = f"each row's {self.neighbours} nearest examples; the others count as 0"
-            said.append(f"{self.name}: an approximation by {score.tried:,} of the {total:,} pairs of {what}: {near}")
+            said.append(f"an approximation by {score.tried:,} of the {total:,} pairs of {what}: {near}")
         lost = int((~score.rows_with_values()).sum())
         if lost:
-            said.append(f"{self.name}: {lost:,} of the {rows.size:,} rows of {what} have no utility and are not represented")
+            said.append(f"{lost:,} of the {rows.size:,} rows of {what} have no utility and are not represented")
         return said
+
+    def remarks(self, data: Data, signal: Any) -> list[str]:
+        """That only near pairs were tried, and which rows have no utility."""
+        return list(signal.notes)
 
     def score(self, signal: Any) -> RowScore:
         """The mean utility of each row as an example, over the rows that it was tried on."""

@@ -4,7 +4,7 @@ To add one, write a class with the two functions of `Influence` and name it in `
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,8 +12,11 @@ import numpy as np
 from curate.lm.views import AFTER_EXAMPLE
 from curate.method import Data
 from curate.neighbours import unit_vectors
-from curate.requests import Embed, Observe, Pairs, Request, Rows, Subset
+from curate.requests import Embed, Gradients, Observe, Pairs, Request, Rows, Subset
+from curate.selectors.influence import cosines
 from curate.signals import RowScore
+from curate.training.config import mean_rates
+from scorers.less import LESS
 
 
 class Influence(Protocol):
@@ -75,8 +78,39 @@ class Likeness:
         return RowScore(np.where(nulls == None, values, np.nan), nulls)  # noqa: E711
 
 
+@dataclass(frozen=True)
+class Gradient:
+    """How well the step that an example asks for points the way of a target row's gradient: LESS's cosine, in [-1, 1].
+
+    Averaged over the checkpoints of LESS's training by their learning rates. Source: arXiv 2402.04333.
+    """
+
+    less: LESS = LESS()
+
+    def _parts(self, data: Data, pairs: Pairs) -> tuple[list[tuple[Gradients, Gradients]], list[np.ndarray]]:
+        """(for each checkpoint the gradients of the examples and of the rows that are used, where each pair's two are)."""
+        (rows, i), (examples, j) = _used(pairs.rows, pairs.index[:, 0]), _used(pairs.examples, pairs.index[:, 1])
+        found = self.less.gradients(data)
+        return [(replace(pool, rows=examples), replace(aim, rows=rows)) for pool, aim in found], [i, j]
+
+    def requests(self, data: Data, pairs: Pairs) -> list[Request]:
+        """LESS's training, and at each of its checkpoints gradients of the rows and examples that are used."""
+        return [self.less.fit(data), *(request for pair in self._parts(data, pairs)[0] for request in pair)]
+
+    def values(self, data: Data, seen: Mapping[Request, Any], pairs: Pairs) -> RowScore:
+        fit, (parts, (i, j)) = self.less.fit(data), self._parts(data, pairs)
+        rates = mean_rates(fit.recipe, int(seen[fit].account["steps"]))
+        total, reasons = np.zeros(pairs.size), np.full(pairs.size, None, dtype=object)
+        for rate, (pool, aim) in zip(rates, parts, strict=True):
+            total += rate / sum(rates) * cosines(seen[aim].values, seen[pool].values)[i, j]
+            for side, where in ((seen[aim], i), (seen[pool], j)):
+                reasons = np.where(reasons == None, side.reasons[where], reasons)  # noqa: E711 (elementwise)
+        reasons[np.isnan(total) & (reasons == None)] = "the gradient is zero"  # noqa: E711
+        return RowScore(np.where(reasons == None, total, np.nan), reasons)  # noqa: E711
+
+
 BLOCK = 2**16  # pairs whose vectors are held at once
-INFLUENCES: dict[str, Influence] = {"delift": InContext(), "delift-se": Likeness()}
+INFLUENCES: dict[str, Influence] = {"delift": InContext(), "delift-se": Likeness(), "less": Gradient()}
 
 
 def _used(rows: Rows | Subset, index: np.ndarray) -> tuple[Rows | Subset, np.ndarray]:

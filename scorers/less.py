@@ -52,7 +52,8 @@ class GradientInfluence(Method):
             raise InputError(f"{self.name} needs --target: examples of what the model should become good at")
         return data.target
 
-    def _fit(self, data: Data) -> Fit:
+    def fit(self, data: Data) -> Fit:
+        """The warm-up, on a part of the pool drawn by the run's seed."""
         size = max(1, int(self.warmup * data.pool.size))
         drawn = np.random.default_rng(data.seed).choice(data.pool.size, size, replace=False)
         modules, final = self.target_modules, data.recipe
@@ -74,27 +75,27 @@ class GradientInfluence(Method):
         )
         return Fit(data.model, Subset(data.pool, np.sort(drawn)), recipe)
 
-    def _gradients(self, data: Data) -> list[tuple[Gradients, Gradients]]:
-        """For each checkpoint those of the pool and those of the target."""
+    def gradients(self, data: Data) -> list[tuple[Gradients, Gradients]]:
+        """For each checkpoint the gradients of the pool and those of the target."""
         plain = GradientConfig(projection=self.projection, dimensions=self.dimensions, dtype="float16")
         adam = Adam(eps_place=self.eps_place, bias_correction=self.bias_correction)
         moved = plain.model_copy(update={"adam": adam if self.direction == "adam" else None})
-        fit, target = self._fit(data), self._target(data)
+        fit, target = self.fit(data), self._target(data)
         points = [Checkpoint(fit, number) for number in range(1, self.epochs + 1)]
         return [(Gradients(point, data.pool, moved), Gradients(point, target, plain)) for point in points]
 
     def requests(self, data: Data, seen: Mapping[Request, Any]) -> list[Request]:
         """One fit on a part of the pool, and at each of its checkpoints gradients of the pool and of the target."""
-        return [self._fit(data), *(request for pair in self._gradients(data) for request in pair)]
+        return [self.fit(data), *(request for pair in self.gradients(data) for request in pair)]
 
     def signal(self, data: Data, seen: Mapping[Request, Any], rng: np.random.Generator) -> Influences:
         """Cosines [n, targets], averaged over checkpoints by the learning rates that led to them."""
-        fit, target = self._fit(data), self._target(data)
+        fit, target = self.fit(data), self._target(data)
         rates = mean_rates(fit.recipe, int(seen[fit].account["steps"]))
         reasons = np.full(data.pool.size, None, dtype=object)
         parts: list[tuple[float, np.ndarray]] = []
         shared: list[float] = []
-        for rate, (pool, aim) in zip(rates, self._gradients(data), strict=True):
+        for rate, (pool, aim) in zip(rates, self.gradients(data), strict=True):
             rows, aims = seen[pool], seen[aim]
             zero = ~rows.values.any(axis=1) & ~rows.is_null
             given = np.where(zero, "the gradient is zero", rows.reasons)

@@ -1,16 +1,18 @@
 """The methods there are, described by what they themselves say and ask for."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from curate.errors import InputError
 from curate.lm.models import ModelSpec
 from curate.method import Data
 from curate.plan import describe
-from curate.registry import method_class, method_names
+from curate.registry import method_class, method_names, settings_of
 from curate.requests import Rows
 
 COST = {"free": "nothing", "tokenizer": "tokenising", "forward": "a forward pass", "training": "a training and passes"}
@@ -19,10 +21,15 @@ COST = {"free": "nothing", "tokenizer": "tokenising", "forward": "a forward pass
 def catalogue() -> list[dict[str, Any]]:
     """One entry per method, sorted by cost and name: name, keeps, asks_for, cost, paper, settings."""
     data = Data(pool=Rows("pool", "", 1), model=ModelSpec("the model"))
+    aimed = replace(data, target=Rows("target", "", 1))
     found = []
     for name in method_names():
         cls = method_class(name)
-        asked = [describe(request) for request in cls().requests(data, {})]
+        try:
+            requests = cls().requests(data, {})
+        except InputError:  # there is nothing to ask for without a target
+            requests = cls().requests(aimed, {})
+        asked = dict.fromkeys(describe(request) for request in requests)
         found.append(
             {
                 "name": name,
@@ -30,7 +37,7 @@ def catalogue() -> list[dict[str, Any]]:
                 "asks_for": "; ".join(asked) or "nothing",
                 "cost": COST[cls.cost],
                 "paper": f"arXiv {cls.paper}" if cls.paper[:1].isdigit() else cls.paper,
-                "settings": {key: field.get_default(call_default_factory=True) for key, field in cls.model_fields.items()},
+                "settings": settings_of(cls()),
             }
         )
     order = list(COST.values())

@@ -18,7 +18,11 @@ from curate.wording import account_of
 
 def show_scores(console: Console, scores: Scores, judged: pl.DataFrame | None, out: str) -> None:
     """Quantiles of each score, its rank correlation with the reply's length, and the planted-truth table."""
-    console.print("\n".join([account_of(scores.counts), *scores.manifest["notes"]]), highlight=False, markup=False)
+    console.print(
+        "\n".join([account_of(scores.counts), *scores.manifest["remarks"], *scores.manifest["notes"]]),
+        highlight=False,
+        markup=False,
+    )
     console.print(_spread("method", "scored", scores.frame, scores.methods))
     if judged is not None:
         console.print(show_auroc(judged))

@@ -165,7 +165,7 @@ def test_a_row_that_failed_is_not_represented_and_can_be_an_example():
     alone = {"pool": [NAN, 0.5, 0.4]}
     found = signal(DELIFT(), DATA, alone, BEHIND)
     assert found.reasons.tolist() == [None] * 3
-    assert found.notes == ("delift: 1 of the 3 rows of pool after pool have no utility and are not represented",)
+    assert found.notes == ("1 of the 3 rows of pool after pool have no utility and are not represented",)
     for kernel in ("relu", "minmax"):
         chosen = picks(DELIFT(kernel=kernel), found, 1)
         assert np.isfinite(chosen.gain).all()
@@ -204,7 +204,7 @@ def test_only_near_pairs_are_tried_of_a_large_pool():
     found = signal(method, DATA, ALONE, BEHIND, LINE)
     assert found.pool.tried == 6 and found.pool.values.todense().round(9).tolist() == [[0.6, 0.1, 0], [0.2, 0, 0], [0, 0.3, 0.2]]
     assert found.notes == (
-        "delift: an approximation by 6 of the 9 pairs of pool after pool: each row's 1 nearest examples; the others count as 0",
+        "an approximation by 6 of the 9 pairs of pool after pool: each row's 1 nearest examples; the others count as 0",
     )
     without = signal(DELIFT(max_pairs=8, neighbours=1, diag="zero"), DATA, ALONE, BEHIND, LINE)
     assert without.pool.tried == 3
@@ -267,10 +267,10 @@ def test_select_with_near_pairs_says_so_in_the_manifest(tmp_path, small_pool, ma
         small_pool, DELIFT(max_pairs=100, neighbours=2), budget="25%", model=tiny, target=target, engine=engine, embedder="tfidf"
     )
     assert len(found) == 6 and found.frame["gain"].is_sorted(descending=True)
-    notes = found.manifest["notes"]
-    assert "1 of the 3 rows of the target are in the pool as well" in notes
+    notes = found.summary["remarks"]
+    assert "1 of the 3 rows of the target are in the pool as well" in found.manifest["notes"]
     assert (
-        "delift: an approximation by 72 of the 576 pairs of pool after pool: each row's 2 nearest examples; the others count as 0"
+        "an approximation by 72 of the 576 pairs of pool after pool: each row's 2 nearest examples; the others count as 0"
         in notes
     )
     everything = select(small_pool, DELIFT(), budget=24, model=tiny, engine=engine)

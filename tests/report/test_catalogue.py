@@ -1,0 +1,46 @@
+"""The methods as they describe themselves, those that need a target and those with settings inside settings too."""
+
+import json
+from collections import Counter
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+import curate.registry
+from curate.registry import make_method, method_class
+from curate.report.catalogue import catalogue
+from curate.report.terminal import show_selection
+from scorers.delift import DELIFT
+from scorers.less import LESS
+from scorers.nn_cift import NNCIFT
+
+
+@pytest.fixture
+def found(monkeypatch):
+    classes = {cls.name: cls for cls in (DELIFT, LESS, NNCIFT, method_class("longest"))}
+    points = {name: SimpleNamespace(load=lambda cls=cls: cls) for name, cls in classes.items()}
+    monkeypatch.setattr(curate.registry, "_found", lambda: points)
+    return {entry["name"]: entry for entry in catalogue()}
+
+
+def test_every_method_says_what_it_asks_for(found):
+    assert set(found) == {"delift", "less", "nn-cift", "longest"}
+    assert "target" in found["less"]["asks_for"] and "target" not in found["delift"]["asks_for"]
+    assert found["delift"]["asks_for"] == "distance of pool by the model; distance of pool after pool by the model"
+
+
+def test_settings_are_what_people_can_write(found):
+    json.dumps(list(found.values()))
+    settings = found["nn-cift"]["settings"]
+    assert settings["network.hidden"] == 100 and settings["influence"] == "delift"
+    written = ":".join(f"{key}={value}" for key, value in settings.items() if value is not None)
+    assert make_method(f"nn-cift:{written}") == NNCIFT()
+
+
+def test_remarks_are_shown():
+    summary = Counter(rows_pool=1, selected=1, remarks=["by 3 of 9 pairs"])
+    console = Console(record=True, width=120)
+    console.print(show_selection(summary, None, ["kept"]))
+    shown = console.export_text()
+    assert "note      by 3 of 9 pairs" in shown and "note      kept" in shown
