@@ -20,6 +20,7 @@ from curate.lm.models import ModelSpec
 from curate.manifests import fits_used, made_from, write_left_out
 from curate.method import Method
 from curate.pool import Pool, TokenLabels, write_rows
+from curate.pool.trainers import trl_tokens_script
 from curate.preparation import (
     TOKENS_FILE,
     PoolLike,
@@ -88,6 +89,8 @@ class Selection:
                 self.labels.write(folder / TOKENS_FILE, [self.pool.row_ids[i] for i in written], self.scored)
             if len(self.positions):
                 write_rows(self.pool, self.pool.repeated(self.positions), folder, shape=shape)  # type: ignore[arg-type]
+            if self.labels is not None:  # instead of the script for whole replies
+                (folder / "train_trl.py").write_text(trl_tokens_script(TOKENS_FILE, self.manifest["model"]["name"]))
             write_left_out(self.pool, self.unusable, folder)
             (folder / "README.md").write_text(self._card())
             write_manifest(folder / "manifest.json", self.manifest)
