@@ -19,6 +19,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from curate.comparison import Verdict, compare
+    from curate.earlier import given
     from curate.engine import Engine
     from curate.errors import CurateError, InputError
     from curate.evaluation.metrics import metric
@@ -56,13 +57,14 @@ _HOME = {
     "Store": "curate.store",
     "Task": "curate.evaluation.tasks",
     "evaluate": "curate.measurement",
+    "given": "curate.earlier",
     "run_recipe": "curate.recipe",
     "train": "curate.tuning",
 }
 __all__ = [
     "CurateError", "Embedded", "Engine", "Evaluation", "InputError", "Observed", "Pool", "Scores", "Selection", "Store", "Task",
-    "Verdict", "compare", "embed", "evaluate", "metric", "observe", "read_pool", "refine", "run_recipe", "score", "select",
-    "train",
+    "Verdict", "compare", "embed", "evaluate", "given", "metric", "observe", "read_pool", "refine", "run_recipe", "score",
+    "select", "train",
 ]  # fmt: skip
 
 

@@ -43,6 +43,7 @@ from curate.signals import RowScore
 from curate.store import write_manifest
 from curate.training.config import TrainConfig
 from curate.versions import versions
+from curate.wording import known
 
 
 @dataclass
@@ -150,7 +151,7 @@ def select(
         picks = _filled(picks, prepared, parsed, generator(seed, chosen, "fill"))
     frame = _picks_frame(prepared, scores, picks)
     labels, scored = _labels(engine, prepared, spec, picks)
-    computed = engine.computed_rows(prepared.rows)
+    computed, took = engine.computed_rows(prepared.rows), engine.cost(seen, chosen)
     summary = {
         "method": label(chosen),
         "budget": str(parsed),
@@ -167,6 +168,8 @@ def select(
         "computed_rows": computed,
         "reused_rows": len(prepared.pool) - computed,
         "remarks": said,
+        "select_seconds": known(took[0]),
+        "select_flops": known(took[1]),
         "seconds": round(time.perf_counter() - start, 3),
     }
     manifest = {
