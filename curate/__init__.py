@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from curate.scoring import Scores, score
     from curate.selection import Selection, select
     from curate.store import Store
+    from curate.truth import Judged, judge
     from curate.tuning import train
     from curate.vectors import Embedded, embed
 
@@ -53,6 +54,8 @@ _HOME = {
     "Scores": "curate.scoring",
     "Selection": "curate.selection",
     "score": "curate.scoring",
+    "judge": "curate.truth",
+    "Judged": "curate.truth",
     "select": "curate.selection",
     "Store": "curate.store",
     "Task": "curate.evaluation.tasks",
@@ -62,9 +65,9 @@ _HOME = {
     "train": "curate.tuning",
 }
 __all__ = [
-    "CurateError", "Embedded", "Engine", "Evaluation", "InputError", "Observed", "Pool", "Scores", "Selection", "Store", "Task",
-    "Verdict", "compare", "embed", "evaluate", "given", "metric", "observe", "read_pool", "refine", "run_recipe", "score",
-    "select", "train",
+    "CurateError", "Embedded", "Engine", "Evaluation", "InputError", "Judged", "Observed", "Pool", "Scores", "Selection",
+    "Store", "Task", "Verdict", "compare", "embed", "evaluate", "given", "judge", "metric", "observe", "read_pool",
+    "refine", "run_recipe", "score", "select", "train",
 ]  # fmt: skip
 
 

@@ -44,9 +44,9 @@ def worked_on(engine: Engine, pool: Pool) -> dict[str, Any]:
     }
 
 
-def fits_used(engine: Engine, prepared: Prepared, seen: Seen) -> list[dict[str, Any]]:
+def fits_used(engine: Engine, prepared: Prepared, *seen: Seen) -> list[dict[str, Any]]:
     """Which fit scored the rows: a kept one was fitted on some of them and on others that are gone."""
-    found, asked = [], merge(seen.known)
+    found, asked = [], merge(dict.fromkeys(request for answers in seen for request in answers.known))
     fits: list[Fit | Vocabulary] = [*asked.fits, *asked.vocabularies]
     for fit in fits:
         folder, _ = engine.serving(fit)

@@ -79,19 +79,24 @@ def _area_interval(area: float, m: int, n: int) -> tuple[float, float]:
 def enrichment(picked: ArrayLike, defect: ArrayLike) -> Interval:
     """The share of defects among the picked rows divided by their share in the pool: below 1 they were avoided.
 
-    `picked`, `defect`: bool [n]. The interval is that of Clopper and Pearson for the share among the picks, exact for
-    picks drawn one by one and conservative when they are a large part of the pool, divided by the pool's share, which
-    is known. NaN when nothing was picked or the pool has no defect. Raises ValueError for lengths that disagree.
+    `picked`, `defect`: bool [n]; or `picked` is [s, n] for s selections, equal ones of which count once. The interval is that
+    of Clopper and Pearson for the share among the picks, exact for picks drawn one by one and conservative when they are a
+    large part of the pool, divided by the pool's share, which is known. Selections that share rows are not so many picks by
+    themselves: with their share pooled, the interval is that of as many picks as there are different rows in them. NaN when
+    nothing was picked or the pool has no defect. Raises ValueError for lengths that disagree.
     """
-    chosen = _flags(picked, np.shape(picked), "picked")
-    bad = _flags(defect, chosen.shape, "defect")
-    k, x = int(chosen.sum()), int((chosen & bad).sum())
-    if k == 0 or not bad.any():
+    given = np.asarray(picked)
+    rows = [_flags(flags, np.shape(defect), "picked") for flags in (given if given.ndim == 2 else given[None])]
+    bad = _flags(defect, np.shape(defect), "defect")
+    chosen = np.stack(list({flags.tobytes(): flags for flags in rows}.values()))
+    if not chosen.any() or not bad.any():
         return Interval(nan, nan, nan)
-    share = float(bad.mean())
-    low = float(special.betaincinv(x, k - x + 1, 0.025)) if x else 0.0
-    high = float(special.betaincinv(x + 1, k - x, 0.975)) if x < k else 1.0
-    return Interval(x / k / share, low / share, high / share)
+    pool, found = float(bad.mean()), float((chosen & bad).sum() / chosen.sum())
+    k = int(chosen.any(axis=0).sum())
+    x = found * k
+    low = float(special.betaincinv(x, k - x + 1, 0.025)) if found > 0 else 0.0
+    high = float(special.betaincinv(x + 1, k - x, 0.975)) if found < 1 else 1.0
+    return Interval(found / pool, low / pool, high / pool)
 
 
 def coverage(picked: ArrayLike, group: Sequence[str | None], *, rare_below: float = 0.02) -> Coverage:

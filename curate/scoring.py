@@ -1,19 +1,22 @@
-"""Scoring a pool by one or several methods."""
+"""Scoring a pool by one or several methods, and what they would pick."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from curate.answers import Seen
+from curate.budget import Budget
+from curate.choices import Choice, choices
 from curate.engine import Engine
 from curate.errors import InputError
 from curate.files import output_folder
 from curate.lm.models import ModelSpec
 from curate.manifests import fits_used, made_from, write_left_out
-from curate.method import Method
+from curate.method import Data, Method
 from curate.plan import Plan, merge
 from curate.pool import Pool
 from curate.preparation import PoolLike, Prepared, Unusable, as_method, as_model, as_pool, counts, prepare, signal
@@ -29,7 +32,11 @@ from curate.versions import versions
 class Scores:
     """Scores of one or more methods over a pool. `frame` has row_id, source, tokens, response_tokens, file, line and, where the
     user's rows have one, id (`Pool.places`), then for each method its score (null where it has none) and, where some are
-    null, `<method>_null` with the reason."""
+    null, `<method>_null` with the reason.
+
+    picks  with a budget, what each method picks: method, budget, seed, row_id, and where it chose tokens reply_tokens and
+           kept_tokens (null elsewhere).
+    """
 
     frame: pl.DataFrame
     pool: Pool = field(repr=False)
@@ -39,11 +46,19 @@ class Scores:
     counts: dict[str, int]  # rows_in and what it is the sum of: rows_pool, rows_rejected, rows_duplicate, ...
     manifest: dict[str, Any] = field(repr=False)
     unusable: tuple[Unusable, ...] = field(default=(), repr=False)
+    picks: pl.DataFrame | None = field(default=None, repr=False)
 
-    def write(self, out: str | Path, *, overwrite: bool = False) -> None:
-        """scores.parquet, the rejected and duplicate rows and the manifest, in a folder that is made."""
+    def write(self, out: str | Path, *, overwrite: bool = False, tables: Mapping[str, pl.DataFrame] | None = None) -> None:
+        """scores.parquet, picks.parquet, the rejected and duplicate rows and the manifest, in a folder that is made.
+
+        tables: further ones by the names of their files, such as what `curate.judge` says of the scores.
+        """
         with output_folder(out, overwrite=overwrite) as folder:
             self.frame.write_parquet(folder / "scores.parquet")
+            if self.picks is not None:
+                self.picks.write_parquet(folder / "picks.parquet")
+            for name, table in (tables or {}).items():
+                table.write_parquet(folder / name)
             write_left_out(self.pool, self.unusable, folder)
             write_manifest(folder / "manifest.json", self.manifest)
 
@@ -59,15 +74,22 @@ def score(
     recipe: TrainConfig | None = None,
     embedder: str | Embedder = "hidden",
     seed: int = 0,
+    budget: Budget | str | int | float | None = None,
+    seeds: int = 1,
 ) -> Scores:
     """Score a pool with one or several methods, sharing their passes.
 
     embedder  for methods that compare rows: hidden, tfidf or a sentence-transformers model (`curate.embedding`).
+    budget    also let every method pick within it, as for `select`; `curate.judge` then judges the picks as well.
+    seeds     for how many seeds, from `seed` on, they pick; the scores are of the first.
 
     Returns a polars frame inside `Scores`. Raises InputError for a pool, model, method or setting at fault.
     """
     given = [as_method(m) for m in ([methods] if isinstance(methods, (str, Method)) else methods)]
     chosen = list(by_label(given).values())
+    if seeds < 1:
+        raise InputError(f"seeds must be at least 1, not {seeds}")
+    parsed = None if budget is None else Budget.parse(budget)
     engine, whole, spec = engine or Engine(), as_pool(pool), as_model(model)
     prepared = prepare(
         engine,
@@ -80,28 +102,34 @@ def score(
         seed=seed,
         methods=chosen,
     )
-    for method in chosen:
-        if method.by_budget:
-            raise InputError(f"{method.name} chooses for one budget and has no scores; use select")
-    seen = engine.gather(chosen, prepared.data)
+    if parsed is None:
+        found, seen = _signals(engine, prepared, chosen)
+        picked = None
+    else:
+        rounds = [choices(engine, prepared, chosen, [parsed], seed + number, keep_signals=not number) for number in range(seeds)]
+        found = {choice.name: (choice.data, choice.signal) for choice in rounds[0]}
+        seen = [choice.seen for made in rounds for choice in made]
+        picked = _picks_frame(prepared, [choice for made in rounds for choice in made])
     columns: list[pl.Series] = []
     preferences: dict[str, np.ndarray] = {}
     remarks: list[str] = []
     for method in chosen:
-        found = signal(engine, prepared, method, seen)
-        remarks += [f"{label(method)}: {text}" for text in method.remarks(prepared.data, found)]
-        preferences[label(method)], scores = method.preference(found), method.score(found)
-        columns.append(pl.Series(label(method), scores.values, dtype=pl.Float64).fill_nan(None))
+        name = label(method)
+        data, known = found[name]
+        remarks += [f"{name}: {text}" for text in method.remarks(data, known)]
+        preferences[name], scores = method.preference(known), method.score(known)
+        columns.append(pl.Series(name, scores.values, dtype=pl.Float64).fill_nan(None))
         if scores.is_null.any():
-            columns.append(pl.Series(f"{label(method)}_null", scores.reasons.tolist(), dtype=pl.String))
+            columns.append(pl.Series(f"{name}_null", scores.reasons.tolist(), dtype=pl.String))
     counted = counts(whole, prepared.pool)
     manifest = {
         "curate": versions(),
         "methods": [{"name": m.name, "settings": m.model_dump(mode="json"), "paper": m.paper} for m in chosen],
         "embedder": prepared.data.embedder.label,
         **made_from(engine, prepared, spec),
-        "fits": fits_used(engine, prepared, seen),
+        "fits": fits_used(engine, prepared, *seen),
         "seed": seed,
+        **({} if parsed is None else {"budget": str(parsed), "seeds": seeds}),
         "counts": counted,
         "remarks": remarks,
     }
@@ -114,7 +142,32 @@ def score(
         counted,
         manifest,
         prepared.unusable,
+        picked,
     )
+
+
+def _signals(engine: Engine, prepared: Prepared, methods: Sequence[Method]) -> tuple[dict[str, tuple[Data, Any]], list[Seen]]:
+    """What each method makes of the rows, by its label, and what it saw. InputError for one that needs a budget."""
+    for method in methods:
+        if method.by_budget:
+            raise InputError(f"{method.name} chooses for one budget and has no scores; name a budget, or use select")
+    seen = engine.gather(methods, prepared.data)
+    return {label(method): (prepared.data, signal(engine, prepared, method, seen)) for method in methods}, [seen]
+
+
+def _picks_frame(prepared: Prepared, made: Sequence[Choice]) -> pl.DataFrame:
+    row_ids = np.array(prepared.pool.row_ids, dtype=object)
+    schema = {
+        "method": pl.String, "budget": pl.String, "seed": pl.Int64, "row_id": pl.String, "reply_tokens": pl.Int64,
+        "kept_tokens": pl.Int64,
+    }  # fmt: skip
+    lines = []
+    for choice in made:
+        tokens = choice.picks.tokens
+        counted = [(None, None)] * len(choice.picks) if tokens is None else [(len(row), np.count_nonzero(row)) for row in tokens]
+        rows = row_ids[choice.picks.index].tolist()
+        lines += [(choice.name, str(choice.budget), choice.seed, row_id, *of) for row_id, of in zip(rows, counted, strict=True)]
+    return pl.DataFrame(lines, schema=schema, orient="row")
 
 
 def plan(
@@ -128,6 +181,7 @@ def plan(
     recipe: TrainConfig | None = None,
     embedder: str | Embedder = "hidden",
     seed: int = 0,
+    seeds: int = 1,
 ) -> tuple[Plan, Prepared]:
     """What scoring would run in its first round, without running it (the pool is tokenised). `model` scores."""
     asked = [as_method(method) for method in methods]
@@ -142,4 +196,5 @@ def plan(
         seed=seed,
         methods=asked,
     )
-    return merge([request for method in asked for request in method.requests(prepared.data, {})]), prepared
+    given = [replace(prepared.data, seed=seed + number) for number in range(seeds)]
+    return merge([request for data in given for method in asked for request in method.requests(data, {})]), prepared

@@ -24,8 +24,9 @@ from curate.plan import base_model, fit_name, merge, pass_name
 from curate.pool import read_pool
 from curate.preparation import prepare
 from curate.registry import make_method
+from curate.report.plans import plan_scores
 from curate.requests import Checkpoint, Fit, Observe, Rows, Subset, TokenWeights
-from curate.scoring import score
+from curate.scoring import plan, score
 from curate.selection import select
 from curate.store import Store
 from curate.training.config import TrainConfig
@@ -154,6 +155,44 @@ def test_what_a_method_did_not_ask_for_is_not_there(run, small_pool, tiny):
         engine.fitted(Fit(prepared.data.model, prepared.rows, QUICK))
 
 
+MANY = ["lobass", "token-cleaning", "perplexity", "longest", "kmq:clusters=3", "facility-location"]
+
+
+@pytest.fixture
+def through_base(monkeypatch, tiny):
+    """(row id, tokens) of everything that goes through the base model itself; not through fits, nor in trainings."""
+    real, rows = curate.lm.forward._batch, []
+
+    def watched(model, head, encodings, *rest):
+        if model.name_or_path == str(tiny):
+            rows.extend(zip(encodings.row_ids, encodings.lengths.tolist(), strict=True))
+        return real(model, head, encodings, *rest)
+
+    monkeypatch.setattr(curate.lm.forward, "_batch", watched)
+    return rows
+
+
+def test_every_row_goes_through_the_base_model_once_for_all_methods(run, small_pool, through_base, store, tiny):
+    """Losses, losses of tokens and hidden states of six methods: one pass of the base, one line of the plan."""
+    planned, _ = plan(small_pool, MANY, model=tiny, engine=Engine(store=store), recipe=QUICK)
+    assert [step.model for step in planned.passes].count(ModelSpec(str(tiny))) == 1 and not planned.embeds
+    [shared] = [step for step in planned.passes if step.model == ModelSpec(str(tiny))]
+    assert set(shared.observables) >= {"mean_loss", "token_logprobs", "hidden_mean"}
+    lines = plan_scores(read_pool(small_pool), MANY, engine=Engine(store=store), model=tiny, recipe=QUICK)["plan"]
+    [line] = [line for line in lines if "of 24 rows of pool by tiny" in line["name"]]
+    assert line["rows"] == 24
+    through_base.clear()  # of the batches by which the plan measures time
+
+    together = run(small_pool, *MANY)
+    each_once = sorted(together.frame.select("row_id", "tokens").rows())
+    assert sorted(through_base) == each_once and line["tokens"] == together.frame["tokens"].sum()
+    fits = len([step for step in planned.passes if step != shared])
+    assert fits == 2 == len(stages(together, "pass")) - 1  # one pass for each of the two references
+    run(small_pool, *MANY)
+    assert sorted(through_base) == each_once  # and none for the same again
+    assert values(together, "perplexity") == values(run(small_pool, "perplexity"), "perplexity")
+
+
 # Nothing computed twice -----------------------------------------------------------------------------------------------
 
 
@@ -170,7 +209,8 @@ def test_a_second_run_does_not_import_the_libraries_of_models(run, small_pool, s
     code = """
 import sys
 from curate.engine import Engine
-from curate.scoring import score
+from curate.report.plans import plan_scores
+from curate.scoring import plan, score
 from curate.store import Store
 engine = Engine(store=Store(sys.argv[1]))
 assert len(score(sys.argv[2], "perplexity", model=sys.argv[3], engine=engine).frame) == 24

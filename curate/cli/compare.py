@@ -8,6 +8,7 @@ from typer import Option
 from curate.cli.options import (
     EngineOptions,
     EvalOptions,
+    Groups,
     Methods,
     ModelOptions,
     PlannedOutput,
@@ -30,7 +31,8 @@ def compare(
     full: Annotated[bool, Option("--full/--no-full", help="also train on the whole pool")] = True,
     margin: Annotated[float, Option(help="what counts as equivalent, as a fraction of random's metric")] = 0.01,
     second_rate: Annotated[float, Option(help="where a selection beats random, try both at this multiple of the rate; 0: not")]
-    = 0.333, truth: Truth = None, seed: Seed = 0,
+    = 0.333, truth: Truth = None, groups: Groups = None,
+    seed: Seed = 0,
 ) -> None:  # fmt: skip
     """Train on each method's picks and on random picks, at equal tokens, and say which are better.
 
@@ -48,10 +50,9 @@ def compare(
     budgets = [Budget.parse(text, strict=True) for text in budget.split(",")]
     recipe, read = training.recipe(), pool.read(engine, models.model, models.scorer_model, seed=seed)
     if truth:
-        from curate.report.truth import judge_picks, show_picks_truth
-        from curate.truth import defects
+        from curate.truth import check, judge_picks
 
-        defects(read, truth)  # an absent column is said before anything runs
+        check(read, truth, groups)  # an absent column is said before anything runs
     asked = {
         "pool": read, "methods": chosen, "budgets": budgets, "evals": evals.tasks(), "seeds": seeds, "tokens": tokens,
         "epochs": epochs, **asdict(models), **asdict(others), "full": full, "margin": margin, "recipe": recipe, "seed": seed,
@@ -63,12 +64,15 @@ def compare(
         return output.show_plan(plan_compare(engine=engine.make(), **asked))
     verdict = engine.run("compare", **asked)
     verdict.write(output.out, overwrite=output.overwrite)
+    judged = judge_picks(verdict.selections, read, truth, groups) if truth else None
     if output.as_json:
-        judged = {"truth": judge_picks(verdict, read, truth).to_dicts()} if truth else {}
-        return print_json({**verdict.to_json(), **judged})
+        return print_json({**verdict.to_json(), **({} if judged is None else {"truth": judged.to_dicts()})})
     from curate.report.terminal import show_verdict
 
     console().print(show_verdict(verdict))
-    if truth:
-        console().print(show_picks_truth(verdict, read, truth))
+    if judged is not None:
+        from curate.report.truth import show_picks_truth
+        from curate.truth import group_column
+
+        console().print(show_picks_truth(judged, group_column(read, groups)))
     say_written(output.out)

@@ -19,6 +19,9 @@ from curate.wording import counted
 Methods = Annotated[str, Option("--methods", "--method", "-m", help="names, with commas; name:key=value sets a setting")]
 Seed = Annotated[int, Option("--seed", min=0)]
 Truth = Annotated[str | None, Option("--truth", help="column that names planted defects, to judge the scores by")]
+Groups = Annotated[
+    str | None, Option("--groups", help="with --truth: column whose rare values picks should reach (else skill, or source)")
+]
 
 
 @dataclass(frozen=True, kw_only=True)

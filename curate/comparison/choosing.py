@@ -3,18 +3,14 @@
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
-from curate.answers import Seen
+from curate.choices import choices
 from curate.comparison.arms import Arm, Kind
 from curate.comparison.design import CONTROLS, Design, Setup
 from curate.errors import InputError
-from curate.jobs import Job
-from curate.method import Method
-from curate.preparation import Prepared, choose, signal, within
-from curate.registry import label
+from curate.preparation import Prepared
 from curate.requests import TokenWeights
 from curate.selectors.matched import matched
 from curate.selectors.picks import Picks
@@ -48,40 +44,17 @@ def choose_all(setup: Setup) -> Chosen:
     spent: dict[str, list[Cost]] = {}
     arms: list[Arm] = []
     for seed in design.seeds:
-        here = replace(prepared, data=replace(prepared.data, seed=seed))
-        seen = engine.gather([method for method in design.methods if not method.by_budget], here.data)
-        apart = {
-            (method, budget): (limited, engine.gather([method], limited.data))
-            for method in design.methods
-            if method.by_budget
-            for budget in design.budgets
-            for limited in [within(here, method, budget)]
-        }
-
-        def pick(method: Method, here: Prepared = here, seen: Seen = seen, apart: Any = apart) -> list[Chose]:
-            if method.by_budget:
-                own = [apart[method, budget] for budget in design.budgets]
-                found = [signal(engine, limited, method, answers) for limited, answers in own]
-            else:
-                found = [signal(engine, here, method, seen)] * len(design.budgets)
-            pairs = zip(found, design.budgets, strict=True)
-            return [_in_order(choose(here, method, one, budget)) for one, budget in pairs]
-
-        names = [label(method) for method in design.methods]
-        jobs = [
-            Job("selection", f"select by {name}, seed {seed}", lambda method=method, pick=pick: pick(method))  # type: ignore[misc]
-            for name, method in zip(names, design.methods, strict=True)
-        ]
         base = design.recipe.model_copy(update={"seed": seed})
-        for name, method, found in zip(names, design.methods, engine.executor.run(jobs), strict=True):
-            answers = [apart[method, budget][1] for budget in design.budgets] if method.by_budget else [seen]
-            spent.setdefault(name, []).extend(Cost(*engine.cost(asked, method)) for asked in answers)
-            for budget, (positions, tokens) in zip(design.budgets, found, strict=True):
-                if not positions:
-                    raise InputError(f"{name} picks no row at a budget of {budget}")
-                limited, asked = apart[method, budget] if method.by_budget else (here, seen)
-                recipe = method.training(limited.data, asked, base)
-                arms.append(Arm(name, str(budget), seed, positions, recipe, _kind(name), tokens=tokens))
+        counted: set[tuple[str, int]] = set()
+        for choice in choices(engine, prepared, design.methods, design.budgets, seed):
+            positions, tokens = _in_order(choice.picks)
+            if not positions:
+                raise InputError(f"{choice.name} picks no row at a budget of {choice.budget}")
+            if (choice.name, id(choice.seen)) not in counted:  # what serves all budgets is paid for once
+                counted.add((choice.name, id(choice.seen)))
+                spent.setdefault(choice.name, []).append(Cost(*engine.cost(choice.seen, choice.method)))
+            recipe = choice.method.training(choice.data, choice.seen, base)
+            arms.append(Arm(choice.name, str(choice.budget), seed, positions, recipe, _kind(choice.name), tokens=tokens))
     if design.full:
         arms += _full(prepared, design)
     arms.append(Arm("untrained", "0", design.seeds[0], (), None, "untrained"))

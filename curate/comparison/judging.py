@@ -17,9 +17,11 @@ from curate.costs import break_even, efficiency, improvement, mapped_improvement
 from curate.evaluation.metrics import find_metric
 from curate.evaluation.tasks import Task
 from curate.lm.models import forward_flops
+from curate.stability import jaccard_by_chance, mean_jaccard
 from curate.wording import known
 
 Row = dict[str, Any]
+CHOSEN = ("random", "control", "method", "length-matched")  # kinds of arms that train on a selection of rows
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def _indicate(rows: Sequence[Row], pool: int) -> None:
     ceiling = {row["task"]: row["mean"] for row in rows if row["kind"] == "ceiling"}
     for row in rows:
         row.update(sdf=None, pir=None, efficiency=None)
-        if row["kind"] not in ("random", "control", "method", "length-matched"):
+        if row["kind"] not in CHOSEN:
             continue
         row["sdf"] = share(row["rows"], pool)
         if ceiling:
@@ -183,6 +185,7 @@ class _Table:
             "vs_matched_answer": None,
             "seeds": len(group.arms),
             "selections": len({arm.positions for arm in group.arms}),
+            **self._agreement(group),
             "train_tokens": _whole(group.mean("tokens")),
             "loss_tokens": _whole(group.mean("loss_tokens")),
             "epochs": group.mean("epochs"),
@@ -198,6 +201,14 @@ class _Table:
             "in_family": False,
             "note": "an unmatched ceiling, outside the tests" if group.kind == "ceiling" else None,
         }
+
+    def _agreement(self, group: Group) -> Row:
+        """How much of their picks two seeds share, and what random picks of these sizes would; null for what is not made anew."""
+        picks = [np.array(arm.positions) for arm in group.arms]
+        if group.kind not in CHOSEN or len({arm.positions for arm in group.arms}) == 1:
+            return {"agree": None, "agree_random": None}
+        by_chance = jaccard_by_chance([len(positions) for positions in picks], self.bench.rows.size)
+        return {"agree": mean_jaccard(picks), "agree_random": by_chance}
 
     def _pays_after(self, group: Group, chosen: Cost) -> int | None:
         """How many trainings on a selection make up for choosing it, against training on everything for one epoch each time.

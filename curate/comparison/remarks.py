@@ -9,7 +9,7 @@ from curate.comparison.arms import Arm, ArmResult, Bench
 from curate.comparison.design import Design
 from curate.comparison.judging import Judged, flat
 from curate.comparison.power import enough_seeds, what_it_would_take
-from curate.comparison.tables import lower_is_better
+from curate.comparison.tables import agreement, lower_is_better
 from curate.wording import counted
 
 Row = Mapping[str, Any]
@@ -81,6 +81,10 @@ def remarks(design: Design, bench: Bench, judged: Judged, results: Mapping[Arm, 
     once = sorted({row["method"] for row in family if row["selections"] == 1 and row["kind"] != "full"})
     if once and len(design.seeds) > 1:
         said.append(f"{', '.join(once)}: one selection for all seeds, so its answer holds for that selection.")
+    anew = [row for row in family if row["agree"] is not None]
+    if anew:
+        shares = ", ".join(f"{_arm(row)} {agreement(row)}" for row in anew)
+        said.append(f"Of the rows that two seeds pick, the share that both do (random picks of that size): {shares}.")
     said += _in_common(results)
     takes: dict[str, list[str]] = {}
     for row in family:

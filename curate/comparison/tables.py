@@ -7,7 +7,7 @@ from curate.evaluation.metrics import find_metric
 
 COLUMNS = (
     "method", "budget", "rows", "mean", "vs random", "95% interval", "p (Holm)", "answer", "vs as long", "epochs", "steps",
-    "loss tokens",
+    "loss tokens", "seeds agree",
 )  # fmt: skip
 COSTS = (
     "method", "budget", "select", "train", "evaluate", "select FLOPs", "train FLOPs", "evaluate FLOPs", "pays after", "SDF",
@@ -33,7 +33,13 @@ def table_row(arm: Mapping[str, Any]) -> dict[str, str]:
         "epochs": f"{arm['epochs']:.1f}",
         "steps": f"{arm['steps']:,.0f}",
         "loss tokens": f"{arm['loss_tokens']:,}",
+        "seeds agree": agreement(arm),
     }
+
+
+def agreement(line: Mapping[str, Any]) -> str:
+    """How much of their picks two seeds share, and behind it what random picks would; empty where nothing is made anew."""
+    return "" if line["agree"] is None else f"{line['agree']:.2f} ({line['agree_random']:.2f})"
 
 
 def cost_row(arm: Mapping[str, Any]) -> dict[str, str]:

@@ -19,7 +19,8 @@ SCHEMA = {
     "mean": pl.Float64, "diff_from_random": pl.Float64, "ci_low": pl.Float64, "ci_high": pl.Float64, "p_value": pl.Float64,
     "p_holm": pl.Float64, "answer": pl.String, "in_family": pl.Boolean, "vs_matched": pl.Float64,
     "vs_matched_low": pl.Float64, "vs_matched_high": pl.Float64, "vs_matched_answer": pl.String, "seeds": pl.Int64,
-    "selections": pl.Int64, "train_tokens": pl.Int64, "loss_tokens": pl.Int64, "epochs": pl.Float64, "steps": pl.Float64,
+    "selections": pl.Int64, "agree": pl.Float64, "agree_random": pl.Float64,
+    "train_tokens": pl.Int64, "loss_tokens": pl.Int64, "epochs": pl.Float64, "steps": pl.Float64,
     "learning_rate": pl.Float64,
     "select_seconds": pl.Float64, "select_flops": pl.Float64, "train_seconds": pl.Float64, "train_flops": pl.Float64,
     "evaluate_seconds": pl.Float64, "evaluate_flops": pl.Float64, "pays_after": pl.Int64, "sdf": pl.Float64, "pir": pl.Float64,
@@ -34,6 +35,7 @@ class Verdict:
 
     arms      one dict per method, budget and task, keys as in SCHEMA: means over seeds; loss in nats per token, lower is better;
               vs_matched is the difference from random rows with replies as long; select_* what choosing took;
+              agree: how much of their picks two seeds share (`curate.stability`), agree_random what random picks would;
               sdf, pir and efficiency as the survey arXiv 2406.14115 has them, against one epoch of the whole pool
     headline  one sentence for a person in a hurry
     remarks   sentences on what the numbers rest on and what is missing

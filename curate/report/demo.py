@@ -8,9 +8,10 @@ from rich.console import Console
 
 from curate.pool import read_pool
 from curate.report.terminal import show_selection, show_verdict
-from curate.report.truth import judge, judge_picks, show_auroc, show_picks_truth
+from curate.report.truth import show_auroc, show_picks_truth
 from curate.resources import sample
 from curate.training.config import TrainConfig
+from curate.truth import group_column, judge, judge_picks
 
 METHODS = ("perplexity", "lobass")
 BUDGET = "10%"
@@ -53,11 +54,11 @@ def run_demo(
     scores = run("score", pool=pool, methods=["random", "longest", *METHODS], recipe=recipe)
     selection = run("select", pool=pool, method="lobass", budget=BUDGET, recipe=recipe)
     selection.write(out / "selection", overwrite=True)
-    auroc, enrichment = judge(scores, "planted"), judge_picks(verdict, pool, "planted")
+    auroc, enrichment = judge(scores, "planted").scores, judge_picks(verdict.selections, pool, "planted")
     if not quiet:
         console.print(show_verdict(verdict))
         console.print(show_auroc(auroc))
-        console.print(show_picks_truth(verdict, pool, "planted"))
+        console.print(show_picks_truth(enrichment, group_column(pool)))
         say("\nA selection by lobass, ready for a trainer:")
         console.print(show_selection(selection.summary, str(out / "selection")))
     return {"verdict": verdict.to_json(), "auroc": auroc.to_dicts(), "enrichment": enrichment.to_dicts(), "out": str(out)}

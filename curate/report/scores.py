@@ -11,13 +11,14 @@ from scipy.stats import spearmanr
 
 from curate.observation import Observed
 from curate.report.table import show_table
-from curate.report.truth import show_auroc
+from curate.report.truth import show_auroc, show_picks_truth
 from curate.scoring import Scores
+from curate.truth import Judged
 from curate.wording import account_of
 
 
-def show_scores(console: Console, scores: Scores, judged: pl.DataFrame | None, out: str) -> None:
-    """Quantiles of each score, its rank correlation with the reply's length, and the planted-truth table."""
+def show_scores(console: Console, scores: Scores, judged: Judged | None, out: str) -> None:
+    """Quantiles of each score, its rank correlation with the reply's length, and the planted-truth tables."""
     console.print(
         "\n".join([account_of(scores.counts), *scores.manifest["remarks"], *scores.manifest["notes"]]),
         highlight=False,
@@ -25,7 +26,9 @@ def show_scores(console: Console, scores: Scores, judged: pl.DataFrame | None, o
     )
     console.print(_spread("method", "scored", scores.frame, scores.methods))
     if judged is not None:
-        console.print(show_auroc(judged))
+        console.print(show_auroc(judged.scores))
+        if judged.picks is not None:
+            console.print(show_picks_truth(judged.picks, judged.groups))
     console.print(f"written {out}", highlight=False)
 
 
@@ -48,10 +51,10 @@ def _spread(what: str, there: str, frame: pl.DataFrame, names: Sequence[str]) ->
             continue
         values = column.to_numpy().astype(np.float64)
         here = ~np.isnan(values)
-        quantiles = np.quantile(values[here], [0.05, 0.5, 0.95]) if here.any() else [np.nan] * 3
-        varies = here.sum() > 1 and np.ptp(values[here]) > 0
-        rho = spearmanr(values[here], length[here]).statistic if varies else np.nan
-        rows.append([*counts, *(f"{q:.4g}" for q in quantiles), f"{rho:+.2f}", ""])
+        quantiles = [f"{q:.4g}" for q in np.quantile(values[here], [0.05, 0.5, 0.95])] if here.any() else ["-"] * 3
+        varies = here.sum() > 1 and np.ptp(values[here]) > 0 and np.ptp(length[here]) > 0
+        rho = f"{spearmanr(values[here], length[here]).statistic:+.2f}" if varies else "-"
+        rows.append([*counts, *quantiles, rho, ""])
     columns = [what, there, "null", "5%", "median", "95%", "with length", ""]
     if not any(row[-1] for row in rows):
         columns, rows = columns[:-1], [row[:-1] for row in rows]

@@ -461,6 +461,38 @@ def test_score(run, messy, tmp_path):
     assert code == 0 and "longest" in out and "+1.00" in out
 
 
+def test_score_judges_picks_too(run, messy, tmp_path):
+    asked = [
+        "score",
+        messy,
+        "-m",
+        "random,longest,s2l:checkpoints=1:clusters=4:epochs=1",
+        "--truth",
+        "planted",
+        "--budget",
+        "20%",
+    ]
+    code, out, err = run(*asked, "--seeds", "2", "--out", "out", "--json")
+    found = json.loads(out)
+    assert (code, err) == (0, "") and [line["method"] for line in found["picks"]] == found["methods"]
+    assert [line["seeds"] for line in found["picks"]] == [2, 2, 2] and found["picks"][1]["agree"] is None
+    assert found["truth"][2]["auroc"] is None
+    for name, key in (("auroc", "truth"), ("enrichment", "picks")):
+        kept = pl.read_parquet(tmp_path / "out" / f"{name}.parquet").fill_nan(None)
+        assert kept.to_dicts() == found[key]
+    assert pl.read_parquet(tmp_path / "out" / "picks.parquet").group_by("method", "seed").len()["len"].to_list() == [11] * 6
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert (manifest["budget"], manifest["seeds"], len(manifest["fits"])) == ("20%", 2, 2)
+    code, out, _ = run(*asked, "--out", "people")
+    assert code == 0 and "same picks" in out and "Rare values of source" in out
+    auroc = next(line for line in out.split("AUROC")[1].splitlines() if line.startswith("s2l"))
+    assert auroc.split()[-1] == "-"
+    refused(run("score", messy, "-m", "longest", "--budget", "20%", "--out", "x"), "--budget judges picks by planted defects")
+    refused(run("score", messy, "-m", "longest", "--groups", "source", "--out", "x"), "--groups judges picks")
+    refused(run(*asked, "--groups", "zzz", "--out", "x"), "there is no column zzz")
+    refused(run("score", messy, "-m", "iterative-kmq", "--out", "x"), "name a budget, or use select")
+
+
 def test_inspect(run, messy):
     code, out, err = run("inspect", messy, "--json")
     found = json.loads(out)

@@ -87,6 +87,16 @@ def test_compare_from_end_to_end(run, tmp_path, monkeypatch, tiny):
     assert [arms[m, b]["rows"] for m, b in (("random", "10%"), ("perplexity", "20%"), ("full", "100%"))] == [6, 12, 60]
     assert arms["random", "10%"]["selections"] == 2 and arms["longest", "10%"]["selections"] == 1
 
+    # How much two seeds agree, of what is chosen anew; of two random selections of 6 of 60 rows a twentieth is expected.
+    for name, arm in arms.items():
+        assert (arm["agree"] is None) == (arm["agree_random"] is None) == (arm["selections"] == 1), name
+    written = pl.read_parquet(tmp_path / "out" / "selections.parquet").filter(method="random", budget="10%")
+    one, other = (set(written.filter(seed=seed)["row_id"]) for seed in (0, 1))
+    assert arms["random", "10%"]["agree"] == len(one & other) / len(one | other)
+    assert arms["random", "10%"]["agree_random"] == pytest.approx(6 / (120 - 6), abs=0.005)
+    [said] = [remark for remark in verdict["remarks"] if remark.startswith("Of the rows that two seeds pick")]
+    assert "balanced at 10%" in said and "longest" not in said and "random at" not in said
+
     # Equal tokens, up to the row that reaches them.
     longest = curate.score("pool.jsonl", "random", model=tiny).frame["tokens"].max()
     spent = [arm["train_tokens"] for name, arm in arms.items() if name not in outside or name[0] == "full"]

@@ -22,7 +22,7 @@ def arm(method="m", answer=None, difference=None, **more):
         "epochs": 2.5, "steps": 12.0, "learning_rate": 2e-3, "select_seconds": 3.0, "select_flops": 2e12, "train_seconds": 200.0, "train_flops": 4e12,
         "evaluate_seconds": 5.0, "evaluate_flops": 1e11, "pays_after": None, "sdf": 0.1, "pir": 0.9, "efficiency": None,
         "vs_matched": None, "vs_matched_low": None,
-        "vs_matched_high": None, "vs_matched_answer": None, "in_family": answer is not None, "selections": 5,
+        "vs_matched_high": None, "vs_matched_answer": None, "in_family": answer is not None, "selections": 5, "agree": None, "agree_random": None,
         "note": None, **more,
     }  # fmt: skip
 
@@ -94,8 +94,9 @@ def test_a_row_for_people():
     assert row == {
         "method": "a", "budget": "10%", "rows": "12,345", "mean": "1.235", "vs random": "+0.123",
         "95% interval": "+0.103 to +0.143", "p (Holm)": "<0.001", "answer": "worse", "vs as long": "", "epochs": "2.5",
-        "steps": "12", "loss tokens": "400",
+        "steps": "12", "loss tokens": "400", "seeds agree": "",
     }  # fmt: skip
+    assert table_row(arm("a", agree=0.415, agree_random=0.0526))["seeds agree"] == "0.41 (0.05)"
     assert table_row(arm("a", vs_matched=-0.05, vs_matched_answer="better"))["vs as long"] == "-0.050 better"
 
 

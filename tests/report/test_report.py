@@ -19,7 +19,8 @@ from curate.report.plans import plan_scores, show_plan
 from curate.report.scores import show_scores
 from curate.report.table import show_table
 from curate.report.terminal import show_frame, show_selection, show_verdict
-from curate.report.truth import judge, judge_picks, show_auroc, show_picks_truth
+from curate.report.truth import show_auroc, show_picks_truth
+from curate.truth import judge, judge_picks
 
 
 @pytest.fixture
@@ -132,9 +133,9 @@ def test_auroc_says_how_well_a_score_finds_defects(engine, make_pool, tiny):
     """Spoiled rows have the shortest replies here: keeping the longest outranks every one of them."""
     pool = make_pool(range(24), planted=lambda i: "short" if i % 4 == 0 else None)
     scores = curate.score(pool, ["longest"], model=tiny, engine=engine)
-    [line] = judge(scores, "planted").to_dicts()
+    [line] = judge(scores, "planted").scores.to_dicts()
     assert (line["method"], line["defect"], line["rows"]) == ("longest", "short", 6)
-    assert line["auroc"] == 1.0 and show_auroc(judge(scores, "planted")).row_count == 1
+    assert line["auroc"] == 1.0 and show_auroc(judge(scores, "planted").scores).row_count == 1
 
 
 @pytest.mark.parametrize("column, words", [("nothing", "no column nothing"), ("messages", "does not name defects")])
@@ -151,10 +152,11 @@ def test_enrichment_of_defects_among_picks(make_pool):
     clean = [row_id for row_id, defect in zip(pool.row_ids, planted, strict=True) if not defect]
     columns = {"method": ["a"] * 4 + ["b"] * 4, "kind": "method", "budget": "20%", "seed": 0}
     picks = pl.DataFrame({**columns, "row_id": [*wrong[:3], clean[0], *clean[1:5]]})
-    found = Verdict([], "", [], {}, picks)
-    table = {line["method"]: line["enrichment"] for line in judge_picks(found, pool, "planted").to_dicts()}
+    judged = judge_picks(picks, pool, "planted")
+    table = {line["method"]: line["enrichment"] for line in judged.to_dicts()}
     assert table == {"a": pytest.approx(1.5), "b": pytest.approx(0.0)}
-    assert show_picks_truth(found, pool, "planted").row_count == 2
+    defects, rows = show_picks_truth(judged, "source").renderables
+    assert defects.row_count == rows.row_count == 2
 
 
 # inspect
