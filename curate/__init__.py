@@ -19,6 +19,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from curate.comparison import Verdict, compare
+    from curate.earlier import given
     from curate.engine import Engine
     from curate.errors import CurateError, InputError
     from curate.evaluation.metrics import metric
@@ -59,13 +60,14 @@ _HOME = {
     "Store": "curate.store",
     "Task": "curate.evaluation.tasks",
     "evaluate": "curate.measurement",
+    "given": "curate.earlier",
     "run_recipe": "curate.recipe",
     "train": "curate.tuning",
 }
 __all__ = [
     "CurateError", "Embedded", "Engine", "Evaluation", "InputError", "Judged", "Observed", "Pool", "Scores", "Selection",
-    "Store", "Task", "Verdict", "compare", "embed", "evaluate", "judge", "metric", "observe", "read_pool", "refine",
-    "run_recipe", "score", "select", "train",
+    "Store", "Task", "Verdict", "compare", "embed", "evaluate", "given", "judge", "metric", "observe", "read_pool",
+    "refine", "run_recipe", "score", "select", "train",
 ]  # fmt: skip
 
 

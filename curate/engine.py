@@ -34,7 +34,7 @@ class Engine(Fitting):
             seen.known.update(new)
 
     def cost(self, seen: Seen, method: Method) -> tuple[float, float]:
-        """(seconds, FLOPs) of computing all that a method asked for, for its rows, whichever run did it.
+        """(seconds, FLOPs) of computing all that a method asked for, for its rows, whichever run did it; NaN: not known.
 
         A pass or fit that methods share counts in full for each.
         """
@@ -42,7 +42,9 @@ class Engine(Fitting):
         accounts = [self.account(fit) for fit in plan.fits]
         costs = [work.cost() for work in works(self, plan)]
         seconds = sum(account["seconds"] for account in accounts) + sum(seconds for seconds, _ in costs)
-        return seconds, sum(account["flops"] for account in accounts) + sum(flops for _, flops in costs)
+        before = method.spent()
+        flops = sum(account["flops"] for account in accounts) + sum(flops for _, flops in costs)
+        return seconds + before[0], flops + before[1]
 
     def answer(self, request: Request) -> Any:
         """What a request is answered with; see the requests."""

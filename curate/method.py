@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from curate.budget import Limit
+    from curate.lm.encodings import Encodings
     from curate.selectors.picks import Picks
 
 Cost = Literal["free", "tokenizer", "forward", "training"]
@@ -64,6 +65,21 @@ class Method(BaseModel):
     def readers(self) -> tuple[ModelSpec, ...]:
         """Models of the method's own that are to read the pool: rows that one of them cannot use are left out beforehand."""
         return ()
+
+    def called(self) -> str | None:
+        """What stands for it in tables, where that is not its name and settings."""
+        return None
+
+    def inputs(self) -> tuple[str, ...]:
+        """Files and folders of the user's that the method reads."""
+        return ()
+
+    def check(self, rows: "Encodings") -> None:
+        """Raise InputError where it cannot choose from this pool, as the model to be trained has it. Called before any work."""
+
+    def spent(self) -> tuple[float, float]:
+        """Seconds and FLOPs of choosing that lie before this run and are no request's; NaN where they are not known."""
+        return 0.0, 0.0
 
     def requests(self, data: Data, seen: Mapping[Request, Any]) -> list[Request]:
         """What the method needs next, given what it has seen. Called in rounds until nothing new is asked for."""

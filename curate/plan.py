@@ -135,6 +135,8 @@ def describe(request: Request) -> str:
         return f"replies to {request.rows.role} by {model_name(request.model)}"
     what = "gradients" if isinstance(request, Gradients) else request.observable
     model = request.model.label if isinstance(request.model, ModelSpec) else f"({describe(lineage(request.model)[-1])})"
+    if isinstance(request.model, Checkpoint):
+        model = f"a checkpoint of {model}"
     return f"{what} of {request.rows.role} by {model}"
 
 

@@ -13,7 +13,7 @@ from curate.embedding.record import pool_texts
 from curate.errors import InputError
 from curate.jobs import Executor, Job, Loop
 from curate.lm.encode import encode_rows
-from curate.lm.encodings import ENCODING_TYPE, Encodings, from_arrow, highest_ids
+from curate.lm.encodings import ENCODING_TYPE, Encodings, check_same_tokens, from_arrow, highest_ids
 from curate.lm.models import ModelSpec, token_ids, vocabulary_size
 from curate.lm.views import pair_id
 from curate.lm.weights import WEIGHT_TYPE, encode_weights, weighted_rows
@@ -181,11 +181,6 @@ class Pools(Models):
 def _labelled(encodings: Encodings, labels: TokenLabels) -> Encodings:
     """The rows with the weights of their chosen tokens. InputError where these were chosen on other token ids."""
     where = [i for i, row_id in enumerate(encodings.row_ids) if row_id in labels.rows]
-    for i in where:
-        if not np.array_equal(labels.rows[encodings.row_ids[i]][0], encodings.input_ids[i]):
-            raise InputError(
-                f"the tokens of row {encodings.row_ids[i]} were chosen by another tokenizer, chat template or --max-length; "
-                "choose them again with the model that is to be trained"
-            )
+    check_same_tokens(encodings, labels.rows)
     part = encodings.take(where).with_token_weights([labels.rows[encodings.row_ids[i]][1] for i in where])
     return replace(encodings, weights={**encodings.weights, **part.weights})

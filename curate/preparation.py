@@ -186,6 +186,8 @@ def prepare(
         target_sources=tuple(others["target"][0].sources) if "target" in others else None,
     )
     encodings = engine.encodings(model, rows)
+    for method in methods:
+        method.check(encodings)
     table = pl.DataFrame(
         {
             "row_id": usable.row_ids,

@@ -6,13 +6,20 @@ from typing import Any
 import numpy as np
 
 from curate.errors import InputError
+from curate.lm.models import ModelSpec
 from curate.method import Data, Method
 from curate.registry import make_method
 from curate.requests import Observe, Request
+from curate.selectors.window import mean_rank
 from curate.signals import RowScore
 
 TOKENS, NONE = "tokens", "none"
 DESCRIPTION = f"{TOKENS} (of the reply), {NONE}, or a method by name (name:key=value), whose score it then is"
+
+
+def quality_readers(name: str) -> tuple[ModelSpec, ...]:
+    """Models of the method's own that read the pool (`Method.readers`). InputError where there is no such method."""
+    return () if name in (NONE, TOKENS) else _method(name).readers()
 
 
 def quality_requests(name: str, data: Data, seen: Mapping[Request, Any]) -> list[Request]:
@@ -38,6 +45,14 @@ def quality(name: str, data: Data, seen: Mapping[Request, Any], rng: np.random.G
     if scores.is_null.all():
         raise InputError(f"quality {name}: it gives no row a score ({scores.reasons[0]}); name another method")
     return RowScore(method.preference(signal), scores.reasons)
+
+
+def shares(found: RowScore) -> RowScore:
+    """A quality as the share of rows that a row is at least as good as, in (0, 1]; equal rows share their mean rank."""
+    there = ~found.is_null
+    ranks = np.full(len(found), np.nan)
+    ranks[there] = (mean_rank(found.values[there]) + 1) / max(1, there.sum())
+    return RowScore.of(ranks, found)
 
 
 def _length(data: Data) -> Observe:

@@ -1,6 +1,6 @@
 """Methods by name, found through the entry-point group `curate.methods`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from importlib.metadata import entry_points
 from typing import Any
@@ -55,10 +55,21 @@ def make_method(text: str, settings: Mapping[str, Any] | None = None) -> Method:
 
 
 def label(method: Method) -> str:
-    """The method's name with the settings that differ from its defaults: `perplexity:window=low`."""
+    """The method's name with the settings that differ from its defaults: `perplexity:window=low`; or its own title."""
+    if (title := method.called()) is not None:
+        return title
     changed = method.model_dump(exclude_defaults=True)
     flat = [f"{key}={value}" for key, value in _flatten(changed)]
     return ":".join([method.name, *flat])
+
+
+def by_label(methods: Iterable[Method]) -> dict[str, Method]:
+    """Methods by label, in order, each once. Raises InputError where one label stands for two different methods."""
+    found: dict[str, Method] = {}
+    for method in methods:
+        if found.setdefault(label(method), method) != method:
+            raise InputError(f"two different methods are called {label(method)!r}; give one of them another title")
+    return found
 
 
 def settings_of(method: Method) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from curate.method import Data, Method
 from curate.plan import Plan, merge
 from curate.pool import Pool
 from curate.preparation import PoolLike, Prepared, Unusable, as_method, as_model, as_pool, counts, prepare, signal
-from curate.registry import label
+from curate.registry import by_label, label
 from curate.requests import Embedder
 from curate.stages import Stage
 from curate.store import write_manifest
@@ -86,7 +86,7 @@ def score(
     Returns a polars frame inside `Scores`. Raises InputError for a pool, model, method or setting at fault.
     """
     given = [as_method(m) for m in ([methods] if isinstance(methods, (str, Method)) else methods)]
-    chosen = list({label(method): method for method in given}.values())
+    chosen = list(by_label(given).values())
     if seeds < 1:
         raise InputError(f"seeds must be at least 1, not {seeds}")
     parsed = None if budget is None else Budget.parse(budget)

@@ -20,6 +20,7 @@ from curate.lm.models import ModelSpec
 from curate.manifests import fits_used, made_from, write_left_out
 from curate.method import Method
 from curate.pool import Pool, TokenLabels, write_rows
+from curate.pool.trainers import trl_tokens_script
 from curate.preparation import (
     TOKENS_FILE,
     PoolLike,
@@ -42,6 +43,7 @@ from curate.signals import RowScore
 from curate.store import write_manifest
 from curate.training.config import TrainConfig
 from curate.versions import versions
+from curate.wording import known
 
 
 @dataclass
@@ -88,6 +90,8 @@ class Selection:
                 self.labels.write(folder / TOKENS_FILE, [self.pool.row_ids[i] for i in written], self.scored)
             if len(self.positions):
                 write_rows(self.pool, self.pool.repeated(self.positions), folder, shape=shape)  # type: ignore[arg-type]
+            if self.labels is not None:  # instead of the script for whole replies
+                (folder / "train_trl.py").write_text(trl_tokens_script(TOKENS_FILE, self.manifest["model"]["name"]))
             write_left_out(self.pool, self.unusable, folder)
             (folder / "README.md").write_text(self._card())
             write_manifest(folder / "manifest.json", self.manifest)
@@ -147,7 +151,7 @@ def select(
         picks = _filled(picks, prepared, parsed, generator(seed, chosen, "fill"))
     frame = _picks_frame(prepared, scores, picks)
     labels, scored = _labels(engine, prepared, spec, picks)
-    computed = engine.computed_rows(prepared.rows)
+    computed, took = engine.computed_rows(prepared.rows), engine.cost(seen, chosen)
     summary = {
         "method": label(chosen),
         "budget": str(parsed),
@@ -164,6 +168,8 @@ def select(
         "computed_rows": computed,
         "reused_rows": len(prepared.pool) - computed,
         "remarks": said,
+        "select_seconds": known(took[0]),
+        "select_flops": known(took[1]),
         "seconds": round(time.perf_counter() - start, 3),
     }
     manifest = {

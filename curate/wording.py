@@ -1,5 +1,6 @@
 """Numbers in sentences."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,6 +8,11 @@ from typing import Any
 def counted(number: int, noun: str = "row") -> str:
     """`1 row`, `2,000 rows`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def known(number: float) -> float | None:
+    """None for NaN, as JSON and tables have it."""
+    return None if math.isnan(number) else number
 
 
 def account_of(counts: Mapping[str, Any]) -> str:

@@ -69,7 +69,18 @@ def other_block(data: Data, stage: Stage, form: Form) -> tuple[Rows, Rows] | Non
     return (data.pool, data.existing) if stage == "flcg" and data.existing else None
 
 
-class DELIFT(Method):
+class Staged(Method):
+    """What methods have in common that choose by DELIFT's three objectives, one for each stage of fine-tuning."""
+
+    objective: Objective = Field("auto", description="auto: by whether there is a target or existing data")
+    kernel: KernelForm = Field("relu", description="relu: utilities below 0 count 0; minmax: the authors' code, scaled to [0, 1]")
+    diag: Literal["keep", "zero"] = Field("keep", description="what a row counts as its own example")
+    form: Form = Field("paper", description="of mutual information; code saturates once the target is served")
+    eta: float = Field(1.0, ge=0, description="weight of the target")
+    nu: float = Field(1.0, ge=0, description="how much existing data counts")
+
+
+class DELIFT(Staged):
     """Keep the rows that, as in-context examples, help the model most with all the others.
 
     Utility of j for i: how far the model's distance from i's reply falls when it sees j first, in [-1, 1]; higher is better.
@@ -83,12 +94,6 @@ class DELIFT(Method):
     cost: ClassVar[Cost] = "forward"
 
     utility: Literal["icl", "embedding"] = Field("icl", description="embedding: the cosine of embeddings instead, DELIFT(SE)")
-    objective: Objective = Field("auto", description="auto: by whether there is a target or existing data")
-    kernel: KernelForm = Field("relu", description="relu: utilities below 0 count 0; minmax: the authors' code, scaled to [0, 1]")
-    diag: Literal["keep", "zero"] = Field("keep", description="what a row counts as its own example")
-    form: Form = Field("paper", description="of mutual information; code saturates once the target is served")
-    eta: float = Field(1.0, ge=0, description="weight of the target")
-    nu: float = Field(1.0, ge=0, description="how much existing data counts")
     max_pairs: int = Field(40_000, ge=1, description="all pairs are tried up to so many; else each row's nearest examples")
     neighbours: int = Field(8, ge=1, description="examples tried per row where not all are")
 

@@ -8,14 +8,13 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from curate.embedding.similarity import check_gamma, comparable, similarity_of
-from curate.errors import InputError
+from curate.lm.gradient_config import FreshAdapters, GradientConfig
 from curate.lm.models import ModelSpec
 from curate.method import Cost, Data, Method
-from curate.registry import make_method
-from curate.requests import Embed, Observe, Request
+from curate.quality import DESCRIPTION, NONE, TOKENS, quality, quality_readers, quality_requests, shares
+from curate.requests import Embed, Gradients, Request
 from curate.selectors.dpp import dpp
 from curate.selectors.similarity import Similarity, SimilarityName
-from curate.selectors.window import mean_rank
 from curate.signals import RowScore, RowVector
 
 if TYPE_CHECKING:
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 
     from curate.budget import Limit
     from curate.selectors.picks import Picks
-
-TOKENS, NONE = "tokens", "none"
 
 
 @dataclass(frozen=True)
@@ -50,70 +47,56 @@ class DPP(Method):
     """Keep rows of quality that are unlike each other: greedy picks of the largest determinant.
 
     Each step takes the row with the largest theta log q + (1 - theta) log d2: q its quality, d2 how much of it the rows before
-    it do not span. Score: the quality q. Source: arXiv 2402.02318, whose features are gradients.
+    it do not span. Score: the quality q. Source: arXiv 2402.02318.
     """
 
     name: ClassVar[str] = "dpp"
     paper: ClassVar[str] = "2402.02318"
     cost: ClassVar[Cost] = "forward"
 
-    features: Literal["embedding"] = Field("embedding", description="what rows are compared by")
+    features: Literal["gradient", "embedding"] = Field(
+        "gradient", description="what rows are compared by: gradients of the loss at fresh adapters, or the embedder's vectors"
+    )
+    dimensions: int = Field(4096, ge=1, le=1 << 22, description="that gradients are projected onto")
+    lora_r: int = Field(512, ge=1, description="rank of the fresh adapters, cut to what the model's width allows")
     similarity: SimilarityName = Field("sphere", description="of two rows; cosine has no more directions than dimensions")
-    gamma: float | None = Field(None, gt=0, description="of sphere and rbf; 10 for hidden states, 1 for other embeddings")
+    gamma: float | None = Field(None, gt=0, description="of sphere and rbf; 10 for hidden states, 1 for others and for gradients")
     theta: float = Field(0.1, ge=0, le=1, description="weight of quality; 0 is diversity alone, 1 quality alone")
-    quality: str | None = Field(TOKENS, description="tokens (of the replies), none, or a method: its ranks, best near 1")
+    quality: str = Field(TOKENS, description=f"{DESCRIPTION}, by rank")
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
         check_gamma(self.similarity, self.gamma)
-        self._judge()
+        quality_readers(self.quality)  # which says when there is no such method
         return self
 
-    def _judge(self) -> Method | None:
-        """The method whose ranks are the quality."""
-        return None if self.quality in (None, TOKENS, NONE) else make_method(str(self.quality))
-
-    def _vector(self, data: Data) -> Embed:
-        return Embed(data.embedder, data.pool)
-
-    def _length(self, data: Data) -> Observe:
-        return Observe(data.model, data.pool, "response_tokens")
+    def _vector(self, data: Data) -> Embed | Gradients:
+        if self.features == "embedding":
+            return Embed(data.embedder, data.pool)
+        adapters = FreshAdapters(r=self.lora_r)
+        config = GradientConfig(parameters="lora_b", fresh=adapters, projection="sparse", dimensions=self.dimensions)
+        return Gradients(data.model, data.pool, config)
 
     def readers(self) -> tuple[ModelSpec, ...]:
         """Those of the method that gives quality."""
-        judge = self._judge()
-        return judge.readers() if judge else ()
+        return quality_readers(self.quality)
 
     def requests(self, data: Data, seen: Mapping[Request, Any]) -> list[Request]:
         """A vector of each row, and what its quality needs."""
-        judge = self._judge()
-        rated = judge.requests(data, seen) if judge else [self._length(data)] if self.quality == TOKENS else []
-        return [self._vector(data), *rated]
+        return [self._vector(data), *quality_requests(self.quality, data, seen)]
 
     def signal(self, data: Data, seen: Mapping[Request, Any], rng: np.random.Generator) -> Rated:
         """Vectors [n, d] and qualities [n] above 0: reply tokens, or ranks in (0, 1]."""
         given: RowVector = seen[self._vector(data)]
-        similarity = similarity_of(self.similarity, self.gamma, data.embedder, given)
+        embedder = data.embedder if self.features == "embedding" else None
+        similarity = similarity_of(self.similarity, self.gamma, embedder, given)
         return Rated(comparable(given, similarity), self._quality(data, seen, rng), similarity)
 
     def _quality(self, data: Data, seen: Mapping[Request, Any], rng: np.random.Generator) -> RowScore | None:
-        judge = self._judge()
-        if judge:
-            found = judge.signal(data, seen, rng)
-            return self._ranks(judge.preference(found), judge.score(found))
-        if self.quality != TOKENS:
+        if self.quality == NONE:
             return None
-        tokens: RowScore = seen[self._length(data)]
-        return tokens.null(tokens.values == 0, "no reply tokens")
-
-    def _ranks(self, preference: np.ndarray, scores: RowScore) -> RowScore:
-        """A method's preference as the share of rows that a row is at least as good as; equal rows share their mean rank."""
-        there = ~np.isnan(preference)
-        if not there.any():
-            raise InputError(f"{self.name}: no row has a quality by {self.quality}: {scores.reasons[0]}")
-        ranks = np.full(len(preference), np.nan)
-        ranks[there] = (mean_rank(preference[there]) + 1) / there.sum()
-        return RowScore.of(ranks, scores)
+        found = quality(self.quality, data, seen, rng)
+        return found.null(found.values == 0, "no reply tokens") if self.quality == TOKENS else shares(found)
 
     def score(self, signal: Rated) -> RowScore:
         """The quality [n]; null where there is none."""

@@ -9,8 +9,9 @@ from pydantic import Field
 
 from curate.budget import Limit
 from curate.errors import InputError
+from curate.lm.models import ModelSpec
 from curate.method import Cost, Data, Method
-from curate.quality import DESCRIPTION, quality, quality_requests
+from curate.quality import DESCRIPTION, quality, quality_readers, quality_requests
 from curate.requests import Embed, Request
 from curate.selectors.clusters import best_k
 from curate.selectors.kmeans import kmeans
@@ -60,6 +61,10 @@ class KMQ(Method):
 
     def _embedding(self, data: Data) -> Embed:
         return Embed(data.embedder, data.pool)
+
+    def readers(self) -> tuple[ModelSpec, ...]:
+        """Those of the method that gives quality."""
+        return quality_readers(self.quality)
 
     def requests(self, data: Data, seen: Mapping[Request, Any]) -> list[Request]:
         """An embedding of each row, and what its quality needs."""

@@ -37,7 +37,7 @@ class GradientInfluence(Method):
     epochs: int = Field(4, ge=1, description="of the warm-up, each with a checkpoint at its end")
     lora_r: int = Field(16, ge=1, description="rank of the warm-up's adapters; 128 in the paper")
     lora_alpha: float = Field(64.0, gt=0, description="their scale is alpha / r; 512 in the paper")
-    lora_dropout: float = Field(0.1, ge=0, lt=1)
+    lora_dropout: float = Field(0.1, ge=0, lt=1, description="of the warm-up's adapters")
     target_modules: str = Field("q_proj,k_proj,v_proj,o_proj", description="modules with an adapter, or all-linear")
     learning_rate: float | None = Field(None, gt=0, description="the warm-up's peak; by default by model width")
     batch_tokens: int | None = Field(None, ge=1, description="tokens in a batch of the warm-up; by default as in the final run")

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -12,13 +12,13 @@ from curate.errors import InputError
 from curate.influence_network import InfluenceNetwork, NetworkConfig, train_network
 from curate.method import Cost, Data, Method
 from curate.neighbours import unit_vectors
-from curate.pair_scores import KernelForm, PairScore, example_scores
+from curate.pair_scores import PairScore, example_scores
 from curate.registry import make_method
 from curate.requests import Embed, Pairs, Request, Rows, Subset
 from curate.selectors.influence import best_subtask
 from curate.signals import RowScore, RowVector
 from curate.wording import counted
-from scorers.delift import Form, Objective, Utilities, other_block, pick, stage_of
+from scorers.delift import Staged, Utilities, other_block, pick, stage_of
 from scorers.influence import INFLUENCES
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class PredictedRows:
         return self.score.reasons
 
 
-class NNCIFT(Method):
+class NNCIFT(Staged):
     """Choose as DELIFT does (or by another influence), with true values for few pairs only.
 
     A network of one hidden layer learns the values of a small block of pairs from the embeddings of row and example, and
@@ -129,12 +129,6 @@ class NNCIFT(Method):
     probe: int = Field(16, ge=0, description="new rows and examples whose pairs are computed to check the network; 0: none")
     network: NetworkConfig = NetworkConfig()
     represented: int | None = Field(None, ge=1, description="rows to represent, a sample; by default as many as memory takes")
-    objective: Objective = "auto"
-    kernel: KernelForm = "relu"
-    diag: Literal["keep", "zero"] = "keep"
-    form: Form = "paper"
-    eta: float = Field(1.0, ge=0)
-    nu: float = Field(1.0, ge=0)
 
     @field_validator("influence")
     @classmethod

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
+from pydantic import Field
 
 from curate.method import Cost, Data, Method
 from curate.requests import Observe, Request
@@ -30,7 +31,7 @@ class Perplexity(Method):
     paper: ClassVar[str] = "2309.04564"
     cost: ClassVar[Cost] = "forward"
 
-    window: Literal["low", "mid", "high"] = "mid"
+    window: Literal["low", "mid", "high"] = Field("mid", description="part of the ranking that is kept")
 
     def _loss(self, data: Data) -> Observe:
         return Observe(data.model, data.pool, "mean_loss")

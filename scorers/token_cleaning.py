@@ -63,7 +63,7 @@ class TokenCleaning(Method):
     cost: ClassVar[Cost] = "training"
     by_chance: ClassVar[bool] = True
 
-    mode: Literal["fixed", "self-evolving"] = "fixed"
+    mode: Literal["fixed", "self-evolving"] = Field("fixed", description="one reference, or one that goes on learning")
     keep: float = Field(0.6, gt=0, le=1, description="share of the reply tokens that is kept")
     threshold: Literal["global", "sample"] = Field("global", description="the best of all picked rows together, or of each")
     warmup: int | float = Field(

@@ -6,7 +6,10 @@ from curate.errors import InputError
 from curate.method import Method
 from curate.registry import label, make_method, method_class, method_names
 
-METHODS = ["balanced", "dpp", "facility-location", "lobass", "longest", "perplexity", "random"]
+METHODS = [
+    "balanced", "bids", "delift", "dpp", "facility-location", "iterative-kmq", "kmq", "less", "lobass", "longest", "nn-cift",
+    "perplexity", "random", "rho-1", "s2l", "sstoken", "token-cleaning",
+]  # fmt: skip
 
 
 def test_the_methods_are_found():
@@ -18,7 +21,7 @@ def test_every_method_says_what_it_is(name):
     cls = method_class(name)
     assert issubclass(cls, Method) and cls.name == name and cls.paper
     assert cls.cost in ("free", "tokenizer", "forward", "training")
-    assert cls.__doc__ and "Score" in cls.__doc__
+    assert cls.__doc__ and ("Source: " in cls.__doc__ or cls.paper == "control" or cls.paper in cls.__doc__)
     assert label(make_method(name)) == name
 
 

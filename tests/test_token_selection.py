@@ -69,6 +69,13 @@ def test_a_selection_of_tokens_is_written_as_trainers_take_it(picked, tiny, engi
     assert "messages" in load_dataset(str(folder), split="train", cache_dir=cache).column_names
 
 
+def test_the_script_for_trl_reads_the_tokens(picked, tiny):
+    _, folder = picked
+    script = (folder / "train_trl.py").read_text()
+    compile(script, "train_trl.py", "exec")
+    assert '"tokens.parquet"' in script and str(tiny) in script and "data.jsonl" not in script
+
+
 def test_trainings_on_it_count_those_tokens_alone(picked, tiny, engine, tmp_path):
     selection, folder = picked
     account = curate.train(as_pool(folder), out=tmp_path / "trained", model=tiny, recipe=QUICK, engine=engine)

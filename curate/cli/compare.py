@@ -42,8 +42,11 @@ def compare(
     Example: curate compare pool.jsonl --methods lobass,longest --budget 5%,10% --seeds 5 --eval dev.jsonl --out verdict/
     """
     from curate.budget import Budget
+    from curate.registry import make_method
 
-    output.check(*pool.files, *evals.files, others.target, others.existing, engine.store)
+    chosen = [make_method(text) for text in methods.split(",")]
+    read_by = [path for method in chosen for path in method.inputs()]
+    output.check(*pool.files, *evals.files, *read_by, others.target, others.existing, engine.store)
     budgets = [Budget.parse(text, strict=True) for text in budget.split(",")]
     recipe, read = training.recipe(), pool.read(engine, models.model, models.scorer_model, seed=seed)
     if truth:
@@ -51,7 +54,7 @@ def compare(
 
         check(read, truth, groups)  # an absent column is said before anything runs
     asked = {
-        "pool": read, "methods": methods.split(","), "budgets": budgets, "evals": evals.tasks(), "seeds": seeds, "tokens": tokens,
+        "pool": read, "methods": chosen, "budgets": budgets, "evals": evals.tasks(), "seeds": seeds, "tokens": tokens,
         "epochs": epochs, **asdict(models), **asdict(others), "full": full, "margin": margin, "recipe": recipe, "seed": seed,
         "second_rate": second_rate or None,
     }  # fmt: skip

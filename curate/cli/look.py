@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from typer import Option
+from typer import Argument, Option
 
 from curate.cli.expand import Only
 from curate.cli.options import EngineOptions, ModelOptions, PoolOptions, ReportOptions
@@ -10,10 +10,16 @@ from curate.cli.terminal import console, print_json
 from curate.errors import InputError
 
 
-def methods(report: Annotated[ReportOptions, Only("as_json")]) -> None:
-    """List the methods: what each asks for, what it costs, and its paper."""
-    from curate.report.catalogue import catalogue, show_catalogue
+def methods(
+    report: Annotated[ReportOptions, Only("as_json")],
+    name: Annotated[str | None, Argument(help="one of them, to be told all of it")] = None,
+) -> None:
+    """List the methods and what they cost; or say what one asks for and what its settings are."""
+    from curate.report.catalogue import catalogue, entry, show_catalogue, show_method
 
+    if name is not None:
+        one = entry(name)
+        return print_json(one) if report.as_json else show_method(console(), one)
     found = catalogue()
     print_json({"methods": found}) if report.as_json else show_catalogue(console(), found)
 

@@ -45,7 +45,7 @@ def select(
     parsed, chosen = Budget.parse(budget, strict=True), make_method(method, given)
     if shape not in ("original", "messages"):
         raise InputError(f"shape {shape!r} is not one of original, messages")
-    output.check(*pool.files, others.target, others.existing, engine.store)
+    output.check(*pool.files, *chosen.inputs(), others.target, others.existing, engine.store)
     recipe, read = training.recipe(), pool.read(engine, models.model, models.scorer_model, seed=seed)
     if output.plan:
         from curate.report.plans import plan_scores

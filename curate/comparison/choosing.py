@@ -18,7 +18,7 @@ from curate.selectors.picks import Picks
 
 @dataclass(frozen=True)
 class Cost:
-    """What something took: seconds of wall time, and FLOPs."""
+    """What something took: seconds of wall time, and FLOPs; NaN where that is not known."""
 
     seconds: float = 0.0
     flops: float = 0.0

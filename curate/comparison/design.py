@@ -14,7 +14,7 @@ from curate.evaluation.tasks import Task
 from curate.lm.models import ModelSpec
 from curate.method import Method
 from curate.preparation import HeldOut, PoolLike, Prepared, as_method, as_model, as_pool, as_tasks, hold_out, prepare
-from curate.registry import label
+from curate.registry import by_label, label
 from curate.requests import Embedder
 from curate.training.config import TrainConfig
 from curate.wording import counted
@@ -167,7 +167,7 @@ def _left_out(held_out: Sequence[HeldOut]) -> list[str]:
 
 def _with_controls(methods: Sequence[str | Method]) -> tuple[Method, ...]:
     wanted = [as_method(method) for method in (*CONTROLS, *methods)]
-    return tuple({label(method): method for method in wanted}.values())
+    return tuple(by_label(wanted).values())
 
 
 def _too_large(prepared: Prepared, budgets: Sequence[Budget]) -> list[str]:

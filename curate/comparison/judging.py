@@ -1,5 +1,6 @@
 """From results to answers: every arm's difference from random, how sure it is, and what it cost."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from curate.evaluation.metrics import find_metric
 from curate.evaluation.tasks import Task
 from curate.lm.models import forward_flops
 from curate.stability import jaccard_by_chance, mean_jaccard
+from curate.wording import known
 
 Row = dict[str, Any]
 CHOSEN = ("random", "control", "method", "length-matched")  # kinds of arms that train on a selection of rows
@@ -189,8 +191,8 @@ class _Table:
             "epochs": group.mean("epochs"),
             "steps": group.mean("steps"),
             "learning_rate": group.mean("learning_rate"),
-            "select_seconds": chosen.seconds,
-            "select_flops": chosen.flops,
+            "select_seconds": known(chosen.seconds),
+            "select_flops": known(chosen.flops),
             "train_seconds": group.mean("seconds"),
             "train_flops": group.mean("flops"),
             "evaluate_seconds": group.mean("evaluate_seconds"),
@@ -211,10 +213,11 @@ class _Table:
     def _pays_after(self, group: Group, chosen: Cost) -> int | None:
         """How many trainings on a selection make up for choosing it, against training on everything for one epoch each time.
 
-        None where no number does, where nothing was chosen, and where it is worse than everything: that saves nothing.
+        None where no number does, where nothing was chosen or what that took is not known, and where it is worse than
+        everything: that saves nothing.
         """
         ceiling = next((g for g in self.groups.values() if g.kind == "ceiling"), None)
-        if group.kind not in ("control", "method") or ceiling is None:
+        if group.kind not in ("control", "method") or ceiling is None or math.isnan(chosen.flops):
             return None
         trained, everything = group.mean("flops"), ceiling.mean("flops")
         worse = self._value(group) - self._value(ceiling)

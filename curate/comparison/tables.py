@@ -47,7 +47,7 @@ def cost_row(arm: Mapping[str, Any]) -> dict[str, str]:
     return {
         "method": arm["method"],
         "budget": arm["budget"],
-        "select": duration(arm["select_seconds"]),
+        "select": "" if arm["select_seconds"] is None else duration(arm["select_seconds"]),
         "train": duration(arm["train_seconds"]),
         "evaluate": "" if arm["evaluate_seconds"] is None else duration(arm["evaluate_seconds"]),
         "select FLOPs": _flops(arm["select_flops"]),

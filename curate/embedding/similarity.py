@@ -10,9 +10,10 @@ NO_DIRECTION = "its embedding is zero or not finite"
 _WIDTHS = ("sphere", "rbf")
 
 
-def similarity_of(name: SimilarityName, gamma: float | None, embedder: Embedder, vectors: RowVector) -> Similarity:
-    """A similarity for vectors of an embedder. gamma None, for `sphere`: 10 for hidden states, which lie close together, and 1
-    for others (arXiv 2402.02318); for `rbf`: by the variance of the vectors (`spread_gamma`)."""
+def similarity_of(name: SimilarityName, gamma: float | None, embedder: Embedder | None, vectors: RowVector) -> Similarity:
+    """A similarity for vectors of an embedder, None for other vectors such as gradients. gamma None, for `sphere`: 10 for hidden
+    states, which lie close together, and 1 for others (arXiv 2402.02318); for `rbf`: by the variance of the vectors
+    (`spread_gamma`)."""
     if gamma is None and name == "rbf":
         gamma = spread_gamma(vectors.values[~vectors.is_null])
     elif gamma is None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pyarrow as pa
 
+from curate.errors import InputError
+
 # One row as the store keeps it.
 ENCODING_TYPE = pa.struct([("input_ids", pa.list_(pa.int32())), ("loss_mask", pa.list_(pa.bool_())), ("truncated", pa.bool_())])
 
@@ -80,6 +82,16 @@ def scored_positions(mask: np.ndarray) -> np.ndarray:
     """int64 [R]: where the tokens are that a pass scores: those of replies, but for the first, which nothing predicts."""
     where = np.flatnonzero(mask)
     return where[where > 0]
+
+
+def check_same_tokens(rows: Encodings, chosen: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
+    """Raises InputError where tokens were chosen on other token ids than the rows have. chosen: as `TokenLabels.rows` is."""
+    for row_id, ids in zip(rows.row_ids, rows.input_ids, strict=True):
+        if row_id in chosen and not np.array_equal(chosen[row_id][0], ids):
+            raise InputError(
+                f"the tokens of row {row_id} were chosen by another tokenizer, chat template or --max-length; "
+                "choose them again with the model that is to be trained"
+            )
 
 
 def from_arrow(row_ids: Sequence[str], column: pa.ChunkedArray) -> Encodings:

@@ -4,6 +4,7 @@ Nothing from a row reaches these files but column names and the names of roles, 
 """
 
 import itertools
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +37,27 @@ trainer = SFTTrainer(
     model=model,
     train_dataset=data,
     args=SFTConfig({config}),
+    peft_config=LoraConfig(r=16, lora_alpha=32, target_modules="all-linear"),
+)
+trainer.train()
+trainer.save_model()
+'''
+_TRL_TOKENS = '''"""Fine-tune on the chosen tokens in {file} with TRL: pip install trl peft, then python train_trl.py [model]."""
+
+import sys
+from pathlib import Path
+
+from datasets import load_dataset
+from peft import LoraConfig
+from trl import SFTConfig, SFTTrainer
+
+# The tokens were chosen as this model has them: another one needs the same tokenizer and chat template.
+model = sys.argv[1] if len(sys.argv) > 1 else {model}
+data = load_dataset("parquet", data_files=str(Path(__file__).with_name("{file}")), split="train")
+trainer = SFTTrainer(
+    model=model,
+    train_dataset=data.select_columns(["input_ids", "labels"]),  # a label of -100 is not learned from
+    args=SFTConfig(output_dir="trained", num_train_epochs=1, max_length=None),
     peft_config=LoraConfig(r=16, lora_alpha=32, target_modules="all-linear"),
 )
 trainer.train()
@@ -117,6 +139,11 @@ def trl_script(seen: Survey, file: str) -> str:
     config = _TRL_CONFIG if seen.single_reply else f"{_TRL_CONFIG}, assistant_only_loss=True"
     loss = _TRL_SINGLE if seen.single_reply else _TRL_MULTI
     return _TRL.format(file=file, model=BASE_MODEL, loss=loss, config=config)
+
+
+def trl_tokens_script(file: str, model: str) -> str:
+    """A training script for rows of `input_ids` and `labels` in `file`, which were made for a model."""
+    return _TRL_TOKENS.format(file=file, model=json.dumps(model))
 
 
 def axolotl_yaml(seen: Survey, file: str) -> str:

@@ -1,59 +1,99 @@
 """The methods there are, described by what they themselves say and ask for."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
+from textwrap import dedent
 from typing import Any
 
+from pydantic import BaseModel
 from rich.console import Console
 from rich.padding import Padding
+from rich.table import Table
 from rich.text import Text
 
 from curate.errors import InputError
 from curate.lm.models import ModelSpec
-from curate.method import Data
+from curate.method import Data, Method
 from curate.plan import describe
 from curate.registry import method_class, method_names, settings_of
+from curate.report.table import show_table
 from curate.requests import Rows
 
 COST = {"free": "nothing", "tokenizer": "tokenising", "forward": "a forward pass", "training": "a training and passes"}
 
 
 def catalogue() -> list[dict[str, Any]]:
-    """One entry per method, sorted by cost and name: name, keeps, asks_for, cost, paper, settings."""
-    data = Data(pool=Rows("pool", "", 1), model=ModelSpec("the model"))
-    aimed = replace(data, target=Rows("target", "", 1))
-    found = []
-    for name in method_names():
-        cls = method_class(name)
-        try:
-            requests = cls().requests(data, {})
-        except InputError:  # there is nothing to ask for without a target
-            requests = cls().requests(aimed, {})
-        asked = dict.fromkeys(describe(request) for request in requests)
-        found.append(
-            {
-                "name": name,
-                "keeps": (cls.__doc__ or "").split("\n")[0].rstrip("."),
-                "asks_for": "; ".join(asked) or "nothing",
-                "cost": COST[cls.cost],
-                "paper": f"arXiv {cls.paper}" if cls.paper[:1].isdigit() else cls.paper,
-                "settings": settings_of(cls()),
-            }
-        )
+    """`entry` of every method, sorted by cost and name."""
     order = list(COST.values())
-    return sorted(found, key=lambda row: (order.index(row["cost"]), row["name"]))
+    return sorted((entry(name) for name in method_names()), key=lambda row: (order.index(row["cost"]), row["name"]))
+
+
+def entry(name: str) -> dict[str, Any]:
+    """A method: name, keeps, about, asks_for, cost, paper, settings, and what each of these is for. InputError for no method."""
+    cls = method_class(name)
+    data = Data(pool=Rows("pool", "", 1), model=ModelSpec("the model"))
+    try:
+        requests = cls().requests(data, {})
+    except InputError:  # there is nothing to ask for without a target
+        requests = cls().requests(replace(data, target=Rows("target", "", 1)), {})
+    asked = dict.fromkeys(describe(request) for request in requests)
+    keeps, _, about = (cls.__doc__ or "").partition("\n")
+    return {
+        "name": name,
+        "keeps": keeps.rstrip("."),
+        "about": dedent(about).strip(),
+        "asks_for": "; ".join(asked) or "nothing",
+        "cost": COST[cls.cost],
+        "paper": f"arXiv {cls.paper}" if cls.paper[:1].isdigit() else cls.paper,
+        "settings": settings_of(cls()),
+        "meanings": _meanings(cls()),
+    }
+
+
+def _flowing(text: str) -> str:
+    """Paragraphs as one line each, to be wrapped by the terminal; lists and formulas as they are."""
+    parts = text.split("\n\n")
+    return "\n\n".join(part if re.search(r"\S {3,}\S|^ ", part, re.MULTILINE) else " ".join(part.split()) for part in parts)
+
+
+def _meanings(settings: BaseModel, prefix: str = "") -> dict[str, str]:
+    """What each setting is for, under the name that it is set by."""
+    found: dict[str, str] = {}
+    for key, field in type(settings).model_fields.items():
+        value = getattr(settings, key)
+        if isinstance(value, BaseModel) and not isinstance(value, Method):
+            found |= _meanings(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = field.description or ""
+    return found
 
 
 def show_catalogue(console: Console, methods: Sequence[Mapping[str, Any]]) -> None:
-    """The methods under what they cost, each with what it asks for, its settings and its paper."""
-    cost = None
-    for method in methods:
-        if method["cost"] != cost:
-            cost = method["cost"]
-            console.print(Text(f"\ncosts {cost}", style="dim"))
-        console.print(Text.assemble((f"  {method['name']}", "bold"), f"  {method['keeps']}"))
-        settings = ", ".join(f"{key}={value}" for key, value in method["settings"].items())
-        details = [f"asks for {method['asks_for']}", f"settings {settings}" if settings else "", method["paper"]]
-        for line in filter(None, details):
-            console.print(Padding(Text(line, style="dim"), (0, 0, 0, 6)))
-    console.print(Text("\nuse one as `--method name` or, with a setting, `--method name:key=value`"))
+    """The methods under what they cost, a line or two each."""
+    width = max(len(method["name"]) for method in methods)
+    for cost, alike in groupby(methods, key=itemgetter("cost")):
+        console.print(Text(f"\ncosts {cost}", style="dim"))
+        table = Table.grid(padding=(0, 2))
+        table.add_column(width=width)
+        for method in alike:
+            paper = method["paper"].replace(" ", "\N{NO-BREAK SPACE}")
+            table.add_row(Text(method["name"], style="bold"), Text(method["keeps"]).append(f"  {paper}", style="dim"))
+        console.print(Padding(table, (0, 0, 0, 2)))
+    console.print(Text("\nuse one as `--method NAME` or, with a setting, `--method NAME:key=value`"))
+    console.print(Text("`curate methods NAME` says what a method asks for, what it costs and what its settings are"))
+
+
+def show_method(console: Console, method: Mapping[str, Any]) -> None:
+    """One method with all that it says of itself."""
+    console.print(Text.assemble((method["name"], "bold"), f"  {method['keeps']}"))
+    console.print(Padding(Text(_flowing(method["about"])), (1, 0, 1, 2)))
+    for name in ("asks_for", "cost", "paper"):
+        console.print(Text.assemble((f"{name.replace('_', ' '):<9} ", "dim"), method[name]))
+    if method["settings"]:
+        given = {key: "" if value is None else str(value) for key, value in method["settings"].items()}
+        rows = [(key, value, method["meanings"].get(key, "")) for key, value in given.items()]
+        console.print()
+        console.print(show_table("", ("setting", "default", ""), rows))

@@ -602,3 +602,18 @@ def test_one_row_is_a_row(run, make_pool, tiny):
     pool = make_pool([1])
     code, out, err = run("embed", pool, "--model", tiny, "--store", "store", "--out", "out")
     assert code == 0 and "1 row, 32 dimensions" in out and "of 1 row of pool" in err and "1 rows" not in out + err
+
+
+def test_a_selection_is_compared_by_its_folder(run, small_pool, make_pool, tmp_path, tiny):
+    make_pool(range(100, 106), "dev.jsonl")
+    assert run("select", small_pool, "--method", "longest", "--budget", "6", "--model", tiny, "--out", "picked")[0] == 0
+    asked = ["compare", small_pool, "--methods", "given:folder=picked", "--eval", "dev.jsonl", "--model", tiny, "--seeds", "1"]
+    asked += ["--budget", "6", "--tokens", "200", "--no-full"]
+    refused(run(*asked, "--out", "picked", "--overwrite"), "--overwrite would remove picked, which lies in the output folder")
+    refused(
+        run(*asked, "--out", "out", "--budget", "6", "--methods", "given:folder=gone"),
+        "gone is not a folder that curate select wrote",
+    )
+    code, out, _ = run(*asked, "--out", "out", "--json")
+    arms = {arm["method"]: arm for arm in json.loads(out)["arms"]}
+    assert code == 0 and arms["given:folder=picked"]["mean"] == arms["longest"]["mean"]

@@ -8,8 +8,9 @@ import pytest
 from rich.console import Console
 
 import curate.registry
-from curate.registry import make_method, method_class
-from curate.report.catalogue import catalogue
+from curate.errors import InputError
+from curate.registry import make_method, method_class, method_names
+from curate.report.catalogue import catalogue, entry, show_catalogue, show_method
 from curate.report.terminal import show_selection
 from scorers.delift import DELIFT
 from scorers.less import LESS
@@ -44,3 +45,26 @@ def test_remarks_are_shown():
     console.print(show_selection(summary, None, ["kept"]))
     shown = console.export_text()
     assert "note      by 3 of 9 pairs" in shown and "note      kept" in shown
+
+
+def test_one_method_says_all_of_itself():
+    console = Console(record=True, width=100)
+    show_method(console, entry("lobass"))
+    shown = console.export_text()
+    assert "Keep the rows whose loss drops most" in shown and "arXiv 2310.13008" in shown
+    line = next(line for line in shown.splitlines() if line.startswith("min_base_loss"))
+    assert "0.001" in line and "nats per token" in line
+    with pytest.raises(InputError, match="did you mean lobass"):
+        entry("lobas")
+
+
+def test_every_setting_says_what_it_is_for():
+    silent = [(name, key) for name in method_names() for key, said in entry(name)["meanings"].items() if not said]
+    assert silent == []
+
+
+def test_the_list_has_a_line_for_each():
+    console = Console(record=True, width=100)
+    show_catalogue(console, catalogue())
+    shown = console.export_text()
+    assert all(f"\n  {name}  " in shown for name in method_names())

@@ -57,6 +57,22 @@ def test_the_length_of_a_reply_does_not_enter():
     assert np.array_equal(score(BASE, REFERENCE, [1, 500, 20]).values, score(BASE, REFERENCE).values)
 
 
+def test_the_forms_that_it_is_not():
+    """Of three rows the raw difference puts the first first, LoBaSS the second; over the whole reply the longest wins."""
+    lengths = [10, 10, 500]
+    relative, drop, per_token = (score(BASE, REFERENCE, lengths, form=form) for form in ("relative", "difference", "per_token"))
+    assert order(relative) == [1, 0, 2]
+    np.testing.assert_allclose(per_token.values, [1.0, 0.6, -0.2])
+    np.testing.assert_allclose(drop.values, [10.0, 6.0, -100.0])
+    assert order(per_token) == [0, 1, 2] == order(drop)
+    scaled = score([40.0, 1.0, 2.0], [30.0, 0.4, 2.2], lengths, form="per_token")
+    assert scaled.values[0] == pytest.approx(10 * per_token.values[0])  # which leaves the relative form as it is
+    short = score([0.0, 1.0], [0.0, 0.5], [3, 3], form="difference")
+    assert short.values.tolist() == [0.0, 1.5]  # a base loss of 0 is no reason to have no difference
+    left = score(BASE, REFERENCE, lengths, form="per_token", exclude_unlearnable=True)
+    assert left.reasons.tolist() == [None, None, "the loss did not drop"]
+
+
 def test_a_tiny_base_loss_is_null():
     found = score([1.0, 0.0009, 0.0, 0.001], [0.5, 0.0001, 0.1, 0.0005])
     assert found.is_null.tolist() == [False, True, True, False]

@@ -1,0 +1,52 @@
+#!/bin/sh
+# The runs behind docs/results.md: benchmarks/results.sh SECTION [SEED ...]
+#
+# With seeds, one comparison per seed (several of these may run at once on one store); without, the conclusion over all of them. A
+# run that was stopped goes on. $CURATE_DATA: the instruction sets. $CURATE_MODELS: the base models. $RESULTS: where the store and
+# the verdicts go (default: build/results). CURATE: the command (default: .venv/bin/curate).
+set -eu
+: "${CURATE_DATA:?names the folder of the instruction sets}"
+section=${1:?"name a section: mixed, gsm8k, heart, slice, transfer"}
+shift
+curate=${CURATE:-.venv/bin/curate}
+out=${RESULTS:-build/results}
+mixed=$CURATE_DATA/mixed
+export OMP_NUM_THREADS=1
+mkdir -p "$out"
+
+# compare SEEDS NAME ARGUMENTS...: all seeds at once, or those named on the command line one by one
+compare() {
+    seeds=$1 name=$2
+    shift 2
+    if [ -z "$asked" ]; then
+        "$curate" compare "$@" --seeds "$seeds" --out "$out/$name" --store "$out/store" --threads 1 --overwrite
+    else
+        for seed in $asked; do
+            "$curate" compare "$@" --seeds 1 --seed "$seed" --out "$out/$name-$seed" --store "$out/store" --threads 1 --overwrite
+        done
+    fi
+}
+asked="$*"
+
+case $section in
+mixed) # five methods, two budgets
+    compare 5 mixed "$mixed/pool.parquet" --methods random,balanced,longest,perplexity,lobass --budget 5%,10% \
+        --tokens 100000 --eval "$mixed/test.parquet" ;;
+gsm8k) # a larger model
+    compare 3 gsm8k "$CURATE_DATA/gsm8k/train.parquet" --limit 2000 --methods random,lobass --budget 10% --epochs 1 \
+        --model "$CURATE_MODELS/base-28m" --eval "$CURATE_DATA/gsm8k/test.parquet" ;;
+heart) # methods that read the whole pool
+    compare 3 heart "$mixed/pool.parquet" --methods s2l:checkpoints=4,lobass,kmq,dpp,token-cleaning --budget 10% \
+        --tokens 100000 --eval "$mixed/test.parquet" --no-full ;;
+slice) # methods of pairs and gradients, on fewer rows
+    compare 3 slice "$mixed/slice.parquet" --target "$mixed/dev.parquet" --budget 10% --tokens 50000 --no-full \
+        --methods s2l:checkpoints=4,lobass,kmq,dpp,token-cleaning,delift,nn-cift,less:projection=sparse,bids:projection=sparse \
+        --eval "$mixed/test.parquet" ;;
+transfer) # a large model on what a small one chose
+    compare 2 transfer "$CURATE_DATA/gsm8k/train.parquet" --limit 2000 --methods random,lobass,s2l:checkpoints=4 --budget 10% \
+        --epochs 1 --model "$CURATE_MODELS/base-28m" --scorer-model "$CURATE_MODELS/base-4m" \
+        --eval "$CURATE_DATA/gsm8k/test.parquet" --no-full ;;
+*)
+    echo "there is no section $section" >&2
+    exit 2 ;;
+esac
