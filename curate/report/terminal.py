@@ -78,6 +78,8 @@ def show_selection(summary: Mapping[str, Any], out: str | None, notes: Sequence[
         f"computed  {counted(summary['computed_rows'])}; {summary['reused_rows']:,} reused from the store; "
         f"{summary['seconds']:.1f} s",
     ]
+    if "kept_reply_tokens" in summary:
+        lines.append(f"tokens    {summary['kept_reply_tokens']:,} of {summary['reply_tokens']:,} reply tokens are kept")
     lines += [f"note      {note}" for note in (*summary.get("remarks", ()), *notes)]
     if summary["rows_null"]:
         lines.append(f"left out  {counted(summary['rows_null'])} without a score (see null_reason in scores.parquet)")

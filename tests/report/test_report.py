@@ -77,7 +77,9 @@ def test_a_selection(show):
     assert "1,060 rows in = 1,058 in the pool + 1 rejected + 1 duplicate\n" in text
     assert "106 rows (10.0%), 5,000 of 100,000 tokens, by lobass with base-4m" in text
     assert "8 rows; 1,050 reused from the store; 12.3 s" in text and "out/[x]" in text
-    assert "left out" not in text and "short" not in text
+    assert "left out" not in text and "short" not in text and "reply tokens" not in text
+    chosen = {**SUMMARY, "kept_reply_tokens": 1200, "reply_tokens": 2000}
+    assert "tokens    1,200 of 2,000 reply tokens are kept\n" in "\n".join(show(show_selection(chosen, "out"), 200))
 
 
 def test_what_is_missing_is_said(show):
