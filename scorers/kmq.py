@@ -19,6 +19,7 @@ from curate.selectors.picks import Picks
 from curate.selectors.quota import quota
 from curate.selectors.weighted import weighted_order
 from curate.signals import RowScore, RowVector
+from curate.wording import counted
 
 if TYPE_CHECKING:
     import polars as pl
@@ -105,7 +106,7 @@ class KMQ(Method):
     def remarks(self, data: Data, signal: Any) -> list[str]:
         """How many clusters."""
         used = {stratum for stratum in signal.strata if stratum is not None}
-        return [f"{len(used)} clusters{' by silhouette' if self.clusters == 'auto' else ''}"]
+        return [f"{counted(len(used), 'cluster')}{' by silhouette' if self.clusters == 'auto' else ''}"]
 
     def choose(self, signal: Clustered, table: "pl.DataFrame", limit: Limit, rng: np.random.Generator) -> Picks:
         """Shares by cluster, rows by weight inside; `stratum` is the cluster."""

@@ -17,6 +17,7 @@ from curate.registry import make_method
 from curate.requests import Embed, Pairs, Request, Rows, Subset
 from curate.selectors.influence import best_subtask
 from curate.signals import RowScore, RowVector
+from curate.wording import counted
 from scorers.delift import Staged, Utilities, other_block, pick, stage_of
 from scorers.influence import INFLUENCES
 
@@ -155,7 +156,7 @@ class NNCIFT(Staged):
         a, b = (int(self.u * n * (1 + 1e-12)) for n in (rows, examples))
         if min(a, b) < 2 and rows > 1:
             few, of = (a, rows) if a < 2 else (b, examples)
-            raise InputError(f"{self.name}: u={self.u:g} of {of:,} rows is {few}, and at least 2 are needed; raise u")
+            raise InputError(f"{self.name}: u={self.u:g} of {counted(of)} is {few}, and at least 2 are needed; raise u")
         i, j = rng.permutation(rows), rng.permutation(examples)
         return Sample(i[:a], j[:b], i[a : a + self.probe], j[b : b + self.probe])
 
@@ -172,7 +173,7 @@ class NNCIFT(Staged):
         """(the method that knows, what it is asked about, which rows are trained on, the positions of all that it is asked)."""
         sample = self._sample(data, 1, data.pool.size, 0)
         if len(sample.examples) < 2:
-            raise InputError(f"{self.name}: u={self.u:g} of {data.pool.size:,} rows is below 2; raise u")
+            raise InputError(f"{self.name}: u={self.u:g} of {counted(data.pool.size)} is below 2; raise u")
         asked = np.sort(np.concatenate([sample.examples, sample.new_examples]))
         part: Any = Subset(data.pool, asked)
         return make_method(self.influence.removeprefix(POINTWISE)), replace(data, pool=part), sample, asked

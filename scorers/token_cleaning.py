@@ -14,6 +14,7 @@ from curate.requests import Fit, Observe, Request, Subset, TokenWeights
 from curate.selectors.tokens import keep_tokens
 from curate.selectors.top_k import top_k
 from curate.signals import RowScore, RowTokens
+from curate.wording import counted
 from scorers.random import drawn
 from scorers.warm_up import warm_up
 
@@ -117,7 +118,7 @@ class TokenCleaning(Method):
         if len(picks) and not left:
             raise InputError(f"{self.name} keeps no token of {len(picks):,} rows at keep={self.keep:g}; raise it or the budget")
         index, empty = picks.index[left], len(picks) - len(left)
-        short = None if not empty else f"{empty:,} rows drawn have no token among those that are kept, and are left out."
+        short = None if not empty else f"{counted(empty)} drawn left out: no token among those that are kept."
         return replace(
             picks,
             index=index,

@@ -163,7 +163,10 @@ def steps_to_save(config: TrainConfig, steps: int) -> list[int]:
     """
     wanted = config.save_checkpoints
     if wanted > steps:
-        raise ValueError(f"save_checkpoints: {wanted} were asked for, but the training takes only {steps} steps")
+        takes = "1 step" if steps == 1 else f"{steps:,} steps"
+        raise ValueError(
+            f"{wanted} checkpoints were asked for, but the training takes only {takes}; ask for fewer, or train longer"
+        )
     return [round(i * steps / wanted) for i in range(1, wanted + 1)]
 
 

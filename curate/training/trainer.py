@@ -407,7 +407,8 @@ class _Trainer(Trainer):
         loss = super().training_step(model, inputs, num_items_in_batch)
         if not torch.isfinite(loss):
             step = self.run.done + 1
-            raise CurateError(f"the loss is not a finite number at step {step}; try a smaller learning_rate")
+            cause = "the model gives no number before it has learned anything" if step == 1 else "try a smaller learning_rate"
+            raise CurateError(f"the loss is not a finite number at step {step}; {cause}")
         self.step_loss += loss
         return loss
 

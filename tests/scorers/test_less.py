@@ -206,7 +206,7 @@ def test_bids_picks_for_every_target(files, tiny, tmp_path):
 
 
 def test_a_warm_up_too_short_for_its_checkpoints_says_so(files, tiny, tmp_path):
-    with pytest.raises(InputError, match="save_checkpoints: 4 were asked for, but the training takes only 1 steps"):
+    with pytest.raises(InputError, match="4 checkpoints were asked for, but the training takes only 1 step;"):
         score(files[0], LESS(), model=tiny, target=files[1], engine=Engine(store=Store(tmp_path / "store")))
 
 

@@ -133,7 +133,7 @@ def test_on_a_pool_with_a_proxy_of_its_own(engine, make_pool, tiny, base4m):
 
 
 def test_more_checkpoints_than_steps_is_said(engine, make_pool, tiny):
-    with pytest.raises(InputError, match="50 were asked for, but the training takes only"):
+    with pytest.raises(InputError, match="50 checkpoints were asked for, but the training takes only"):
         curate.select(
             make_pool(range(12)), "s2l", budget=2, settings={"proxy": str(tiny), "checkpoints": 50}, model=tiny, engine=engine
         )

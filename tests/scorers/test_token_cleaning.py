@@ -82,7 +82,7 @@ def test_known_answer():
     assert sorted(picks.reason)[-1] == "drawn at random, 2 of 4 reply tokens kept"
     sample = choose(TokenCleaning(threshold="sample"), known, seen, 1.0, lengths)
     assert by_row(sample) == {0: [0, 2], 1: [0]}
-    assert sample.shortfall == "1 rows drawn have no token among those that are kept, and are left out."
+    assert sample.shortfall == "1 row drawn left out: no token among those that are kept."
     assert by_row(choose(TokenCleaning(keep=1.0), known, seen, 1.0, lengths)) == {0: [0, 1, 2, 3], 1: [0, 1], 2: [0]}
     # The influence itself, reference less base, would keep what fine-tuning makes worse.
     other = choose(TokenCleaning(), known, fixed(TokenCleaning(), known, logprobs(REFERENCE), logprobs(BASE)), 1.0, lengths)

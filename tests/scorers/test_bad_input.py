@@ -1,0 +1,217 @@
+"""Pools, models and targets at fault, for every method that there is: picks that make sense, or one clear sentence."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from curate.engine import Engine
+from curate.errors import CurateError
+from curate.lm.models import ModelSpec
+from curate.registry import make_method, method_names
+from curate.selection import select
+from curate.store import Store
+from curate.training.config import TrainConfig
+
+ROWS, TARGETS = 10, 4
+RECIPE = TrainConfig(lora_r=2, batch_tokens=512)
+GRADIENTS = {"epochs": 1, "lora_r": 2, "dimensions": 64, "warmup": 0.5}
+SETTINGS = {  # that make a method quick, or let it work on ten rows at all
+    "less": GRADIENTS,
+    "bids": GRADIENTS,
+    "s2l": {"checkpoints": 1, "epochs": 1, "clusters": 2},
+    "nn-cift": {"u": 0.5, "probe": 2, "network.epochs": 1, "network.min_steps": 0},
+    "iterative-kmq": {"rounds": 2, "max_new_tokens": 2},
+    "dpp": {"lora_r": 2, "dimensions": 64},
+}
+AIMED = ("less", "bids", "delift", "nn-cift", "facility-location")  # look at a target, by default or where there is one
+NEED = ("less", "bids")
+
+
+def set_weights(module, value):
+    with torch.no_grad():
+        module.weight.fill_(value)
+
+
+def all_alike(network):
+    """Every token has the same embedding, so every state is the same; the losses of tokens are not."""
+    with torch.no_grad():
+        network.model.embed_tokens.weight[:] = network.model.embed_tokens.weight[7].clone()
+
+
+def nothing(network):
+    with torch.no_grad():
+        for weights in network.parameters():
+            weights.zero_()
+
+
+FAULTS = {
+    "sound": lambda network: None,
+    "losses all equal": lambda network: set_weights(network.lm_head, 0),  # every next token is as likely as every other
+    "embeddings all equal": all_alike,
+    "weights all 0": nothing,
+    "losses NaN": lambda network: set_weights(network.lm_head, float("nan")),
+    "states NaN": lambda network: set_weights(network.model.norm, float("nan")),
+}
+
+
+@pytest.fixture(scope="module")
+def models(base4m, tmp_path_factory):
+    """Folders of tiny models by what is wrong with them, their output heads apart from their embeddings."""
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = LlamaConfig(vocab_size=8192, max_position_embeddings=256, initializer_range=0.2, tie_word_embeddings=False, **sizes)
+    tokenizer, folders = AutoTokenizer.from_pretrained(base4m), {}
+    for name, spoil in FAULTS.items():
+        torch.manual_seed(0)
+        network, folders[name] = LlamaForCausalLM(config), tmp_path_factory.mktemp("models") / name.replace(" ", "-")
+        spoil(network)
+        network.save_pretrained(folders[name])
+        tokenizer.save_pretrained(folders[name])
+    return folders
+
+
+WORDS = ["red", "blue", "green", "black", "white", "brown", "pink", "grey", "cyan", "lime"]
+POOLS = {
+    "plain": [(f"What is {i} plus {i % 7}?", " ".join([f"It is {i + i % 7}."] * (1 + i % 4))) for i in range(ROWS)],
+    "one word apart": [(f"Name a {word} thing.", "A thing.") for word in WORDS],
+    "one row": [("What is 1 plus 1?", "It is 2.")],
+    "target": [(f"What is {i} minus {i % 5}?", f"It is {i - i % 5}.") for i in range(20, 20 + TARGETS)],
+}
+POOLS["overlap"] = [*POOLS["plain"][:3], *POOLS["target"]]
+
+
+@pytest.fixture(scope="module")
+def bad(models, tmp_path_factory):
+    """Selects by a method; what one method computed serves the next. Gives the selection, or what was said instead."""
+    folder = tmp_path_factory.mktemp("bad")
+    for name, rows in POOLS.items():
+        turns = [[{"role": "user", "content": q}, {"role": "assistant", "content": a}] for q, a in rows]
+        lines = [json.dumps({"messages": messages, "source": f"s{i % 2}"}) for i, messages in enumerate(turns)]
+        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+    (folder / "empty.jsonl").write_text("")
+
+    def bad(method, *, pool="plain", model="sound", budget=3, target="target", max_length=None):
+        engine = Engine(store=Store(folder / "store"), device="cpu", max_length=max_length)
+        settings = {**SETTINGS.get(method, {}), **({"proxy": str(models[model])} if method == "s2l" else {})}
+        try:
+            found = select(
+                folder / f"{pool}.jsonl", make_method(method, settings), budget=budget, model=models[model], engine=engine,
+                recipe=RECIPE, target=None if target is None else folder / f"{target}.jsonl",
+            )  # fmt: skip
+        except CurateError as error:  # anything else is a defect
+            said = str(error)
+            assert 20 < len(said) < 250 and "\n" not in said, said
+            return SimpleNamespace(picks=None, said=said, engine=engine)
+        ids = found.frame["row_id"].to_list()
+        assert len(set(ids)) == len(ids) <= budget and set(ids) <= set(found.pool.row_ids)
+        assert len(ids) == min(budget, len(found.pool)) or found.summary["shortfall"]
+        scores = found.scores["score"].to_numpy()
+        assert not np.isinf(scores).any() and not found.scores["score"].is_nan().any()
+        assert (found.scores["score"].is_null() == found.scores["null_reason"].is_not_null()).all()
+        assert np.isfinite(found.frame["score"].drop_nulls().to_numpy()).all()
+        return SimpleNamespace(picks=len(ids), said=found.summary["shortfall"], found=found, engine=engine)
+
+    return bad
+
+
+METHODS = [name for name in method_names() if name != "given"]  # which has no say in what it picks
+every_method = pytest.mark.parametrize("method", METHODS)
+
+
+@every_method
+def test_more_is_asked_for_than_there_is(bad, method):
+    found = bad(method, budget=1000)
+    assert found.picks == ROWS or "token" in method
+    assert "The budget allows 1,000 rows, but only 10 of 10 rows could be used." in found.said
+
+
+@every_method
+def test_one_row(bad, method):
+    found = bad(method, pool="one row", budget=1)
+    if method == "nn-cift":
+        assert "nn-cift: u=0.5 of 1 row is 0, and at least 2 are needed; raise u" in found.said
+    else:
+        assert found.picks == 1
+
+
+@every_method
+def test_replies_of_one_token(bad, method, models):
+    """The context ends behind the first token of the reply."""
+    found = bad(method, max_length=15, target="plain")
+    spec = ModelSpec(str(models["sound"]))
+    lengths = found.engine.encodings(spec, found.engine.add("pool", found.found.pool, spec)[1]).response_lengths
+    assert lengths.tolist() == [1] * ROWS
+    assert found.picks == 3 or (method == "token-cleaning" and "no token among those that are kept" in found.said)
+
+
+@every_method
+def test_rows_that_differ_in_one_word(bad, method):
+    assert bad(method, pool="one word apart").picks == 3
+
+
+GIVES_NO_GRADIENT = "no row of the target has a gradient at every checkpoint"
+CANNOT_TRAIN = "the loss is not a finite number at step 1; the model gives no number before it has learned anything"
+NO_NUMBER = "the model gave a number that is not finite"
+NULL = "the budget allows 3 rows, but only 0 of 10 rows could be used"  # none is picked, each for its reason
+TRAIN = ("less", "bids", "s2l", "lobass", "rho-1", "token-cleaning")
+SAID = {
+    "losses all equal": {"less": GIVES_NO_GRADIENT, "bids": GIVES_NO_GRADIENT, "token-cleaning": "left out", "dpp": NULL},
+    "embeddings all equal": {},
+    "weights all 0": {
+        "less": GIVES_NO_GRADIENT, "bids": GIVES_NO_GRADIENT, "token-cleaning": "left out", "dpp": NULL, "nn-cift": "no vector",
+        "facility-location": NULL,
+    },
+    "losses NaN": {
+        **dict.fromkeys([*TRAIN, "iterative-kmq"], CANNOT_TRAIN), "perplexity": NULL, "delift": NULL, "dpp": NULL,
+        "nn-cift": NO_NUMBER,
+    },
+    "states NaN": {
+        **dict.fromkeys(TRAIN, CANNOT_TRAIN), "nn-cift": NO_NUMBER,
+        **dict.fromkeys(("perplexity", "delift", "dpp", "facility-location", "kmq", "iterative-kmq"), NULL),
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("model", SAID)
+@every_method
+def test_a_model_at_fault(bad, method, model):
+    """What cannot be computed is null, or said; the others pick as ever."""
+    found, words = bad(method, model=model), SAID[model].get(method)
+    if words is None:
+        assert found.picks == 3
+        return
+    assert words.lower() in found.said.lower()
+    if words == NULL:
+        assert found.picks == 0 and found.found.scores["null_reason"].null_count() == 0
+    elif words in (GIVES_NO_GRADIENT, CANNOT_TRAIN):
+        assert found.picks is None
+
+
+@every_method
+def test_no_target(bad, method):
+    found = bad(method, target=None)
+    assert "needs --target" in found.said if method in NEED else found.picks == 3
+
+
+@every_method
+def test_an_empty_target(bad, method):
+    assert "empty.jsonl" in bad(method, target="empty").said
+
+
+@every_method
+def test_a_target_that_is_in_the_pool(bad, method):
+    found = bad(method, target="overlap")
+    assert found.picks == 3 and found.engine.notes == ["3 of the 7 rows of the target are in the pool as well"]
+
+
+def test_every_method_that_takes_a_target_is_tried_with_one(bad):
+    """Another target is another choice, or at least other scores; a method that does not look at it has the same."""
+    looks = []
+    for method in METHODS:
+        first, other = (bad(method, target=target).found for target in ("target", "overlap"))
+        looks += [method] if not (first.scores.equals(other.scores) and first.frame.equals(other.frame)) else []
+    assert set(looks) >= {"less", "bids"} and set(looks) <= set(AIMED)
