@@ -8,8 +8,10 @@ from typing import Any
 
 from curate.budget import Budget
 from curate.comparison import compare
+from curate.comparison.overlap import refuse_target_overlap
 from curate.earlier import Earlier, given, number_or_nan
 from curate.engine import Engine
+from curate.evaluation.tasks import Task
 from curate.files import output_folder
 from curate.manifests import dataset_card, worked_on
 from curate.pool import Pool, accounted_anew, read_pool, refine, write_left_out, write_rows
@@ -20,7 +22,7 @@ from curate.store import write_manifest
 from curate.training.config import TrainConfig
 from curate.tuning import train
 from curate.versions import versions
-from curate.wording import account_of
+from curate.wording import account_of, counted
 
 Done = dict[str, Any]
 
@@ -44,11 +46,12 @@ class Kept:
 
 def run_recipe(recipe: Recipe, *, out: str | Path, engine: Engine, overwrite: bool = False) -> list[Done]:
     """Run the stages in order. Each writes its folder `<number>-<verb>` in `out`; returns what each did, as text too."""
+    _tasks(recipe)  # one that cannot be read is said now, and not when all is chosen
     shared: dict[str, Any] = {
         "model": None if recipe.model is None else as_model(recipe.model_path(recipe.model)),
         "scorer_model": None if recipe.scorer_model is None else as_model(recipe.model_path(recipe.scorer_model)),
         "embedder": recipe.model_path(recipe.embedder),
-        "target": None if recipe.target is None else recipe.path(recipe.target),
+        "target": None if recipe.target is None else _target(recipe, recipe.target, engine),
         "existing": None if recipe.existing is None else recipe.path(recipe.existing),
         "engine": engine,
     }
@@ -70,18 +73,37 @@ def run_recipe(recipe: Recipe, *, out: str | Path, engine: Engine, overwrite: bo
     return results
 
 
+def _target(recipe: Recipe, path: str, engine: Engine) -> Pool:
+    """The target without what the recipe decontaminates its pool of. Raises InputError where it overlaps an evaluation set."""
+    target = as_pool(recipe.path(path))
+    left = refine(target, decontaminate=_overlapped(recipe, recipe))
+    if len(left) < len(target):
+        engine.note(f"{counted(len(target) - len(left))} of the target overlap with what is decontaminated, and are left out")
+    refuse_target_overlap(list(_tasks(recipe).values()), left)
+    return left
+
+
 def refined(recipe: Recipe, pool: Pool, asked: Recipe | RefineStage) -> Pool:
     """A pool refined as a stage says, or the recipe itself."""
+    near, cap, repeat = asked.near_duplicates, asked.cap, asked.repeat
+    sets = _overlapped(recipe, asked)
+    return refine(pool, near_duplicates=near, decontaminate=sets, cap=cap, repeat=repeat, seed=asked.seed)
+
+
+def _tasks(recipe: Recipe) -> dict[str, Task]:
+    """What the recipe's comparisons judge on, by path. Raises InputError where one cannot be read."""
+    return {recipe.path(file): as_tasks({name: recipe.path(file)})[0] for name, file in recipe.evals}
+
+
+def _overlapped(recipe: Recipe, asked: Recipe | RefineStage) -> dict[str, Pool]:
+    """The sets that nothing may overlap with, by name."""
     sets: dict[str, Pool] = {}
     for path in asked.decontaminate:
         if path == EVALS:
-            found = as_tasks({name: recipe.path(file) for name, file in recipe.evals.items()})
-            sets |= {task.name: task.pool for task in found}
+            sets |= {file: task.pool for file, task in _tasks(recipe).items()}
         else:
             sets[recipe.path(path)] = read_pool(recipe.path(path))
-    return refine(
-        pool, near_duplicates=asked.near_duplicates, decontaminate=sets, cap=asked.cap, repeat=asked.repeat, seed=asked.seed
-    )
+    return sets
 
 
 def _refine(stage: RefineStage, recipe: Recipe, kept: Kept, folder: Path, shared: dict[str, Any]) -> tuple[Kept, Done]:

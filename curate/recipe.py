@@ -165,9 +165,10 @@ class Recipe(BaseModel):
         return self
 
     @property
-    def evals(self) -> dict[str, str]:
-        """The evaluation sets of all compare stages by name, as they are written."""
-        return {name: path for stage in self.stages if stage.compare for name, path in stage.compare.evals.items()}
+    def evals(self) -> list[tuple[str, str]]:
+        """The evaluation sets of all compare stages, each once: name and path as they are written."""
+        pairs = [pair for stage in self.stages if stage.compare for pair in stage.compare.evals.items()]
+        return list(dict.fromkeys(pairs))
 
     @property
     def inputs(self) -> list[str]:

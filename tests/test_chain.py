@@ -148,6 +148,40 @@ def test_what_is_judged_on_may_be_what_is_left_out(go, tmp_path, monkeypatch, st
     assert (found[0]["rows_in"], found[0]["rows_contaminated"]) == (31, 1)
 
 
+def test_a_target_that_overlaps_is_said_at_once(go, tmp_path, make_pool, engine, monkeypatch):
+    """Or left out where the pool is decontaminated; not after hours of scoring."""
+    monkeypatch.setattr(curate.chain, "_compare", lambda *given: {"text": "compare"})
+    (tmp_path / "target.jsonl").write_text(
+        (make_pool([200, 201, 300], "own.jsonl")).read_text() + (tmp_path / "dev.jsonl").read_text()
+    )
+    stages = ["select: {method: longest, budget: 5}", "compare: {chain: true, evals: {dev: dev.jsonl}}"]
+    with pytest.raises(InputError, match="6 rows of the target are in the evaluation set dev"):
+        go(stages, more="target: target.jsonl\n")
+    assert engine.stages == []
+    go(stages, more="target: target.jsonl\ndecontaminate: '@evals'\n")
+    assert [note for note in engine.notes if "6 rows of the target overlap" in note]
+
+
+def test_an_evaluation_set_that_is_not_there_is_said_at_once(go, engine):
+    with pytest.raises(InputError, match="gone.jsonl: no such file"):
+        go(["select: {method: longest, budget: 5}", "compare: {chain: true, evals: {dev: gone.jsonl}}"])
+    assert engine.stages == []
+
+
+def test_every_comparison_s_sets_are_left_out(go, tmp_path, make_pool, monkeypatch):
+    """Two stages may give one name to different files."""
+    monkeypatch.setattr(curate.chain, "_compare", lambda *given: {"text": "compare"})
+    compared = [f"compare: {{chain: true, evals: {{dev: {file}}}}}" for file in ("one.jsonl", "two.jsonl")]
+    rows = []
+    for number, name in enumerate(("one", "two")):
+        words = [f"{name}{i}" for i in range(40)]
+        texts = {"user": " ".join(words), "assistant": " ".join(words[::-1])}
+        rows.append({"messages": [{"role": role, "content": text} for role, text in texts.items()]})
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(rows[number]) + "\n")
+    found, _ = go(["refine: {decontaminate: '@evals'}", *compared], added=rows)
+    assert (found[0]["rows_in"], found[0]["rows_contaminated"]) == (32, 2)
+
+
 # What ships --------------------------------------------------------------------------------------------------------------
 
 
@@ -211,10 +245,8 @@ def test_paths_of_the_command_line_are_relative_to_it(tmp_path, monkeypatch):
     )
     assert changed.path(changed.pool[0]) == str(tmp_path / "mine.jsonl") and changed.model == "org/name"
     assert changed.path("t") == str(tmp_path / "deep" / "t") == changed.path(changed.target)
-    assert changed.evals == {
-        "sums:exact_match:gsm8k": str(tmp_path / "held_out.jsonl"),
-        "held_out": str(tmp_path / "held_out.jsonl"),
-    }
+    held_out = str(tmp_path / "held_out.jsonl")
+    assert changed.evals == [("sums:exact_match:gsm8k", held_out), ("held_out", held_out)]
     assert changed.stages[1] == recipe.stages[1] and overridden(recipe) == recipe
     assert overridden(recipe, pool=["hub:org/name"]).pool == overridden(recipe, pool=["org/name"]).pool == ("hub:org/name",)
     for wrong, said in (

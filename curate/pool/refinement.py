@@ -154,9 +154,8 @@ def _check_sources(pool: Pool, cap: int | Mapping[str, int] | None, repeat: Mapp
 def _without(pool: Pool, positions: np.ndarray, refined: Mapping[str, Any], **causes: Any) -> Pool:
     kept = pool.take(np.setdiff1d(np.arange(len(pool)), positions, assume_unique=True))
     settings = {**pool.report.refined, **refined}
-    rows: dict[str, Any] = {
-        cause: (*getattr(pool.report, cause), *more) for cause, more in causes.items()
-    }  # after those of an earlier time
+    # After those of an earlier time, so that refining twice accounts for every row.
+    rows: dict[str, Any] = {cause: (*getattr(pool.report, cause), *more) for cause, more in causes.items()}
     return replace(kept, report=replace(pool.report, shapes=kept.shapes, refined=settings, **rows))
 
 
