@@ -118,7 +118,7 @@ def bad(models, tmp_path_factory):
     return bad
 
 
-METHODS = [name for name in method_names() if name != "given"]  # which has no say in what it picks
+METHODS = [name for name in method_names() if name != "given"]  # which is of picks made before: test_given.py
 every_method = pytest.mark.parametrize("method", METHODS)
 
 

@@ -171,7 +171,7 @@ def test_on_a_pool(make_pool, tiny, tmp_path, monkeypatch):
     assert len(first) == 12 and kinds.count("train") == 2 and kinds.count("replies") == 2
     again, kinds = run()
     assert again.frame.equals(first.frame) and not kinds
-    with pytest.raises(InputError, match="has no scores; use select"):
+    with pytest.raises(InputError, match="has no scores; name a budget, or use select"):
         curate.score(pool, ["iterative-kmq"], model=tiny)
     engine = Engine(store=store)
     static = curate.select(pool, "kmq", budget=12, settings={"clusters": 3}, model=tiny, engine=engine)

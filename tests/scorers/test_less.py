@@ -86,7 +86,7 @@ def test_rates_are_means_between_checkpoints():
     assert mean_rates(constant, 10) == [1, 1, 1]
     linear = TrainConfig(epochs=2, save_checkpoints=2, schedule="linear", warmup_ratio=0)
     assert mean_rates(linear, 4) == pytest.approx([(1 + 0.75) / 2, (0.5 + 0.25) / 2])
-    with pytest.raises(ValueError, match="only 1 steps"):
+    with pytest.raises(ValueError, match="only 1 step"):
         mean_rates(linear, 1)
 
 

@@ -117,7 +117,7 @@ def test_checkpoints_need_a_folder(make_model, make_encodings, settings):
 
 
 def test_more_checkpoints_than_steps(make_model, make_encodings, tmp_path):
-    with pytest.raises(InputError, match="save_checkpoints"):
+    with pytest.raises(InputError, match="checkpoints were asked for"):
         train(make_model(), None, make_encodings(3), TrainConfig(save_checkpoints=5), output=tmp_path)
 
 
