@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
+    from curate.chain import run_recipe
     from curate.comparison import Verdict, compare
     from curate.earlier import given
     from curate.engine import Engine
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from curate.measurement import Evaluation, evaluate
     from curate.observation import Observed, observe
     from curate.pool import Pool, read_pool, refine
-    from curate.recipe import run_recipe
     from curate.scoring import Scores, score
     from curate.selection import Selection, select
     from curate.store import Store
@@ -61,7 +61,7 @@ _HOME = {
     "Task": "curate.evaluation.tasks",
     "evaluate": "curate.measurement",
     "given": "curate.earlier",
-    "run_recipe": "curate.recipe",
+    "run_recipe": "curate.chain",
     "train": "curate.tuning",
 }
 __all__ = [

@@ -70,10 +70,10 @@ def read_earlier(folder: str | Path) -> Earlier:
     return Earlier(tuple(frame["row_id"].to_list()), read_labels(tokens) if tokens.is_file() else None, _cost(folder))
 
 
-def given(picks: Union["Selection", str, Path, Iterable[str]], title: str | None = None) -> "Method":
+def given(picks: Union["Selection", Earlier, str, Path, Iterable[str]], title: str | None = None) -> "Method":
     """The method `given` for picks that were made before, to be compared like any other.
 
-    picks  a `Selection`, a folder that one was written to, or row ids, best first.
+    picks  a `Selection`, a folder that one was written to, row ids, best first, or what was made of these.
     title  what stands for it in tables.
 
     Raises InputError for a folder that holds no selection, for no row, and for a row twice.
@@ -90,9 +90,9 @@ def given(picks: Union["Selection", str, Path, Iterable[str]], title: str | None
         cost = (number_or_nan(made.get("select_seconds")), number_or_nan(made.get("select_flops")))
         earlier = Earlier(tuple(picks.frame["row_id"].to_list()), picks.labels, cost)
         return method.of(earlier, title or f"given: {made['method']} {made['budget']}")  # type: ignore[no-any-return]
-    ids = tuple(picks)
-    digest = hashlib.blake2b("\n".join(ids).encode(), digest_size=4).hexdigest()
-    return method.of(Earlier(ids), title or f"given: {counted(len(ids))} {digest}")  # type: ignore[no-any-return]
+    earlier = picks if isinstance(picks, Earlier) else Earlier(tuple(picks))
+    digest = hashlib.blake2b("\n".join(earlier.row_ids).encode(), digest_size=4).hexdigest()
+    return method.of(earlier, title or f"given: {counted(len(earlier.row_ids))} {digest}")  # type: ignore[no-any-return]
 
 
 def number_or_nan(value: float | None) -> float:

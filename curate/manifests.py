@@ -12,7 +12,7 @@ from curate.lm.models import ModelSpec
 from curate.plan import fit_name, merge
 from curate.pool import Pool
 from curate.pool import write_left_out as write_report
-from curate.preparation import Prepared, Unusable
+from curate.preparation import TOKENS_FILE, Prepared, Unusable
 from curate.requests import Fit, Vocabulary
 
 
@@ -55,6 +55,16 @@ def fits_used(engine: Engine, prepared: Prepared, *seen: Seen) -> list[dict[str,
         rows = {"fitted_on": len(on), "scored": len(prepared.pool), "scored_and_fitted_on": known}
         found.append({"asked": fit_name(fit), "artifact": f"fits/{folder.name}", "rows": rows})
     return found
+
+
+def dataset_card(text: str, *, tokens: bool) -> str:
+    """What is in a folder, for people and for `datasets.load_dataset(folder)`, which then reads the data and nothing else there.
+
+    tokens: whether the file of chosen tokens lies there too, which is a configuration of its own.
+    """
+    names = {"default": "data.parquet", **({"tokens": TOKENS_FILE} if tokens else {})}
+    files = "".join(f"- config_name: {k}\n  data_files:\n  - split: train\n    path: {v}\n" for k, v in names.items())
+    return f"---\nconfigs:\n{files}---\n\n{text}\n"
 
 
 def write_left_out(pool: Pool, unusable: Sequence[Unusable], folder: Path) -> None:

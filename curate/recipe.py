@@ -1,6 +1,6 @@
-"""Recipes: YAML files of stages, each working on what the one before kept."""
+"""Recipes: YAML files of stages, each working on what the one before kept. What one may say, and reading it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,19 +8,18 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from curate.budget import Budget
-from curate.comparison import compare
 from curate.comparison.design import SECOND_RATE
-from curate.engine import Engine
 from curate.errors import InputError, first_fault
-from curate.evaluation.grammar import parse_head
-from curate.files import output_folder
-from curate.pool import Pool, refine
-from curate.preparation import as_model, as_pool
-from curate.registry import make_method
-from curate.resources import data_folder
-from curate.selection import select
+from curate.evaluation.grammar import parse_eval, parse_head
+from curate.method import Method
+from curate.pool.sources import resolve
+from curate.registry import label, make_method
+from curate.resources import recipes, sample
 from curate.training.config import TrainConfig
-from curate.tuning import train
+
+SAMPLE = "@sample/"  # begins a path: a split of the embedded sample
+EVALS = "@evals"  # among what is decontaminated: the evaluation sets of the recipe's own comparisons
+Cap = int | dict[str, int] | None
 
 
 class SelectStage(BaseModel):
@@ -39,16 +38,43 @@ class SelectStage(BaseModel):
         return self
 
 
+class RefineStage(BaseModel):
+    """Leave out near-duplicates, overlap and what is over a cap, and repeat sources: the arguments of `curate.refine`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    near_duplicates: float | None = Field(None, gt=0, le=1)
+    decontaminate: tuple[str, ...] = ()
+    cap: Cap = None
+    repeat: dict[str, int] | None = None
+    seed: int = Field(0, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lists(cls, data: Any) -> Any:
+        return one_for_a_list(data, "decontaminate")
+
+    @model_validator(mode="after")
+    def _something(self) -> "RefineStage":
+        if not self.model_fields_set - {"seed"}:
+            raise ValueError("say what to refine: near_duplicates, decontaminate, cap or repeat")
+        return self
+
+
 class TrainStage(TrainConfig):
     """Fine-tune on what is there: the settings of `curate train`."""
 
 
 class CompareStage(BaseModel):
-    """Compare methods on what is there: the arguments of `curate compare`."""
+    """Compare methods on what is there: the arguments of `curate compare`.
+
+    chain  judge what the stages before have kept, rows and tokens, against random rows of the recipe's whole pool. A text is
+           what stands for it in tables. Then no methods need be named, and the budget is by default what was kept.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    methods: tuple[str, ...]
-    budgets: tuple[str | int | float, ...] = ("10%",)
+    chain: bool | str = False
+    methods: tuple[str, ...] = ()
+    budgets: tuple[str | int | float, ...] | None = None
     evals: dict[str, str]
     seeds: int = 3
     tokens: int | None = None
@@ -60,27 +86,37 @@ class CompareStage(BaseModel):
 
     @model_validator(mode="after")
     def _readable(self) -> "CompareStage":
-        for budget in self.budgets:
+        if not self.chain and "methods" not in self.model_fields_set:
+            raise ValueError("name methods, or say chain: true to judge what the stages before have kept")
+        for budget in self.budgets or ():
             Budget.parse(budget, strict=True)
         for method in self.methods:
             make_method(method)
         for name in self.evals:
             parse_head(name)
+        if self.title is not None:
+            make_method("given", {"title": self.title})
         return self
+
+    @property
+    def title(self) -> str | None:
+        """What stands for the chain in tables; None where it is not judged."""
+        return self.chain if isinstance(self.chain, str) and self.chain else "the chain" if self.chain else None
 
 
 class Stage(BaseModel):
-    """One stage: exactly one of select, train, compare."""
+    """One stage: exactly one of refine, select, train, compare."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    refine: RefineStage | None = None
     select: SelectStage | None = None
     train: TrainStage | None = None
     compare: CompareStage | None = None
 
     @model_validator(mode="after")
     def _one(self) -> "Stage":
-        if sum(part is not None for part in (self.select, self.train, self.compare)) != 1:
-            raise ValueError("a stage is exactly one of select, train, compare")
+        if sum(part is not None for part in (self.refine, self.select, self.train, self.compare)) != 1:
+            raise ValueError("a stage is exactly one of refine, select, train, compare")
         return self
 
 
@@ -97,7 +133,7 @@ class Recipe(BaseModel):
     limit: int | None = Field(None, ge=1)
     near_duplicates: float | None = Field(None, gt=0, le=1)
     decontaminate: tuple[str, ...] = ()
-    cap: int | dict[str, int] | None = None
+    cap: Cap = None
     repeat: dict[str, int] | None = None
     seed: int = Field(0, ge=0)
     stages: tuple[Stage, ...] = Field(min_length=1)
@@ -106,19 +142,70 @@ class Recipe(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _lists(cls, data: Any) -> Any:
-        """One path may stand for a list of one."""
-        if not isinstance(data, Mapping):
-            return data
-        lists = ("pool", "decontaminate")
-        return {key: (value,) if key in lists and isinstance(value, str) else value for key, value in data.items()}
+        return one_for_a_list(data, "pool", "decontaminate")
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Recipe":
+        """What one stage needs of the others."""
+        kept, repeated = False, False
+        for number, stage in enumerate(self.stages, 1):
+            if stage.compare is not None and stage.compare.chain:
+                if not kept:
+                    raise ValueError(f"stage {number} judges a chain, but no select or refine stage stands before it")
+                if repeated:
+                    raise ValueError(
+                        f"stage {number} judges a chain in which a refine stage repeats sources; write repeat beside the pool, "
+                        "so that it holds for random rows as well"
+                    )
+            kept = kept or stage.select is not None or stage.refine is not None
+            repeated = repeated or bool(stage.refine and stage.refine.repeat)
+        refined = [self.decontaminate, *(stage.refine.decontaminate for stage in self.stages if stage.refine)]
+        if any(EVALS in paths for paths in refined) and not self.evals:
+            raise ValueError(f"decontaminate: {EVALS} stands for the evaluation sets of compare stages, and there is none")
+        return self
+
+    @property
+    def evals(self) -> list[tuple[str, str]]:
+        """The evaluation sets of all compare stages, each once: name and path as they are written."""
+        pairs = [pair for stage in self.stages if stage.compare for pair in stage.compare.evals.items()]
+        return list(dict.fromkeys(pairs))
+
+    @property
+    def inputs(self) -> list[str]:
+        """The paths of all that the recipe reads, as they are written."""
+        found = [*self.pool, *self.decontaminate]
+        for stage in self.stages:
+            found += stage.refine.decontaminate if stage.refine else stage.compare.evals.values() if stage.compare else ()
+        return [path for path in (*found, self.target, self.existing) if path not in (None, EVALS)]
 
     def path(self, text: str) -> str:
         """A path of the recipe as the file system has it."""
-        if text.startswith("@sample/"):
-            return str(data_folder() / "sample" / f"{Path(text).name}.parquet")
+        if text.startswith(SAMPLE):
+            return str(sample(Path(text).name))
         if text.startswith("hub:"):
             return text
         return str(Path(self.folder) / text)
+
+    def model_path(self, name: str) -> str:
+        """A model or embedder: a path where it begins with a dot, else a name as it is."""
+        return self.path(name) if name.startswith(".") else name
+
+    def method(self, text: str, settings: Mapping[str, Any] | None = None) -> Method:
+        """A method of a stage; the files that it reads are beside the recipe."""
+        method = make_method(text, settings)
+        if not method.inputs():
+            return method
+        written = method.model_dump()
+        moved = {key: self.path(value) for key, value in written.items() if value in method.inputs()}
+        title = {"title": label(method)} if "title" in written else {}  # as it is written, not where it lies
+        return type(method)(**{**written, **title, **moved})
+
+
+def one_for_a_list(data: Any, *lists: str) -> Any:
+    """One path may stand for a list of one."""
+    if not isinstance(data, Mapping):
+        return data
+    return {key: (value,) if key in lists and isinstance(value, str) else value for key, value in data.items()}
 
 
 def read_recipe(path: str | Path) -> Recipe:
@@ -138,70 +225,82 @@ def read_recipe(path: str | Path) -> Recipe:
         raise InputError(f"the recipe {path}: {first_fault(error.errors(), 'key')}") from None
 
 
-def run_recipe(recipe: Recipe, *, out: str | Path, engine: Engine, overwrite: bool = False) -> list[dict[str, Any]]:
-    """Run the stages in order. Each writes its folder `<number>-<verb>` in `out`; returns what each did, as text too."""
-    shared: dict[str, Any] = {
-        "model": None if recipe.model is None else as_model(_model_path(recipe, recipe.model)),
-        "scorer_model": None if recipe.scorer_model is None else as_model(_model_path(recipe, recipe.scorer_model)),
-        "embedder": _model_path(recipe, recipe.embedder),
-        "target": None if recipe.target is None else recipe.path(recipe.target),
-        "existing": None if recipe.existing is None else recipe.path(recipe.existing),
-        "engine": engine,
-    }
-    pool: Pool = refine(
-        as_pool([recipe.path(text) for text in recipe.pool], limit=recipe.limit),
-        near_duplicates=recipe.near_duplicates,
-        decontaminate=[recipe.path(text) for text in recipe.decontaminate],
-        cap=recipe.cap,
-        repeat=recipe.repeat,
-        seed=recipe.seed,
-    )
-    results: list[dict[str, Any]] = []
-    with output_folder(out, overwrite=overwrite) as folder:
-        for number, stage in enumerate(recipe.stages, 1):
-            if stage.select is not None:
-                pool, done = _select(stage.select, pool, folder / f"{number}-select", shared)
-            elif stage.train is not None:
-                done = _train(stage.train, pool, folder / f"{number}-train", shared)
-            elif stage.compare is not None:
-                done = _compare(stage.compare, recipe, pool, folder / f"{number}-compare", shared)
-            results.append({**done, "text": f"{number} {done['text']}"})
-    return results
+def shipped() -> dict[str, str]:
+    """The recipes that ship, by name, each with the first line of its comment."""
+    found = {}
+    for path in sorted(recipes().glob("*.yaml")):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        found[path.stem] = next((line.lstrip("# ") for line in lines if line.startswith("#")), "")
+    return found
 
 
-def _select(stage: SelectStage, pool: Pool, folder: Path, shared: dict[str, Any]) -> tuple[Pool, dict[str, Any]]:
-    picked = select(pool, stage.method, budget=Budget.parse(stage.budget), settings=stage.settings, seed=stage.seed, **shared)
-    picked.write(folder)
-    text = f"select: {picked.summary['method']} kept {len(picked):,} of {picked.summary['rows_pool']:,} rows"
-    return picked.pool.take(picked.positions).with_labels(picked.labels), {"stage": "select", "text": text, **picked.summary}
+def find_recipe(name: str | Path) -> Path:
+    """The file of a recipe: the file of that name, else the one that ships under it. Raises InputError where there is none."""
+    if Path(name).is_file():
+        return Path(name)
+    names = shipped()
+    if str(name) in names:
+        return recipes() / f"{name}.yaml"
+    raise InputError(f"there is no recipe {name}: no such file, and what ships is called {', '.join(names)}")
 
 
-def _train(stage: TrainStage, pool: Pool, folder: Path, shared: dict[str, Any]) -> dict[str, Any]:
-    recipe = TrainConfig(**stage.model_dump())
-    account = train(pool, out=folder, recipe=recipe, model=shared["model"], engine=shared["engine"])
-    loss = f"loss {account['first_loss']:.3f} in the first batch, {account['last_loss']:.3f} in the last"
-    text = f"train: {account['tokens']:,} tokens; {loss}"
-    return {"stage": "train", "text": text, **account}
+def overridden(
+    recipe: Recipe,
+    *,
+    pool: Sequence[str] = (),
+    model: str | None = None,
+    evals: Sequence[str] = (),
+    target: str | None = None,
+) -> Recipe:
+    """The recipe with these in place of its own. Paths are relative to the working folder.
+
+    evals  of all compare stages, each `FILE` or `NAME[:METRIC...]=FILE` (`curate.evaluation.grammar`).
+
+    Raises InputError where the recipe has no use for evaluation sets, where two have one name, and where with another pool it
+    would still look at the embedded sample.
+    """
+    changed: dict[str, Any] = {}
+    if pool:
+        changed["pool"] = tuple(_here(path) for path in pool)
+    if model is not None:
+        changed["model"] = str(Path(model).absolute()) if Path(model).is_dir() else model
+    if target is not None:
+        changed["target"] = _here(target)
+    if evals:
+        if not recipe.evals:
+            raise InputError("--eval: the recipe has no compare stage, which would need evaluation sets")
+        sets = _sets(evals)
+        changed["stages"] = tuple(_with_evals(stage, sets) for stage in recipe.stages)
+    found = recipe.model_copy(update=changed)
+    left = [path for path in found.inputs if path.startswith(SAMPLE)]
+    if pool and not any(path.startswith(SAMPLE) for path in pool) and left:
+        options = dict.fromkeys("--target" if path == found.target else "--eval" for path in left)
+        raise InputError(f"the recipe looks at {left[0]} of the embedded sample; name your own with {' and '.join(options)}")
+    return found
 
 
-def _compare(stage: CompareStage, recipe: Recipe, pool: Pool, folder: Path, shared: dict[str, Any]) -> dict[str, Any]:
-    verdict = compare(
-        pool,
-        stage.methods,
-        budgets=stage.budgets,
-        evals={name: recipe.path(path) for name, path in stage.evals.items()},
-        seeds=stage.seeds,
-        tokens=stage.tokens,
-        epochs=stage.epochs,
-        full=stage.full,
-        margin=stage.margin,
-        second_rate=stage.second_rate,
-        recipe=stage.train,
-        **shared,
-    )
-    verdict.write(folder)
-    return {"stage": "compare", "text": f"compare: {verdict.headline}", **verdict.to_json()}
+def _with_evals(stage: Stage, sets: dict[str, str]) -> Stage:
+    if stage.compare is None:
+        return stage
+    return stage.model_copy(update={"compare": stage.compare.model_copy(update={"evals": sets})})
 
 
-def _model_path(recipe: Recipe, name: str) -> str:
-    return recipe.path(name) if name.startswith(".") else name
+def _sets(evals: Sequence[str]) -> dict[str, str]:
+    """By what stands before each file, as a recipe writes it."""
+    found: dict[str, str] = {}
+    for text in evals:
+        head, file = parse_eval(text)
+        written = text.removesuffix(file).removesuffix("=") or head.name
+        if head.name in {parse_head(other).name for other in found}:
+            raise InputError(f"two evaluation sets are called {head.name!r}; give each its own name, NAME=FILE")
+        found[written] = _here(file)
+    return found
+
+
+def _here(path: str) -> str:
+    """A path of the command line, which the recipe's folder does not move; a dataset on the hub as it is."""
+    if path.startswith(SAMPLE):
+        return path
+    if not Path(path).exists() and (first := resolve(path)[0]).format == "hub":
+        return first.name
+    return str(Path(path).absolute())

@@ -19,6 +19,11 @@ def default_model() -> Path:
     return data_folder() / "models" / "base-4m"
 
 
+def recipes() -> Path:
+    """The folder of the recipes that ship."""
+    return data_folder() / "recipes"
+
+
 def sample(split: str) -> Path:
     """A split of the embedded sample: pool, dev or test."""
     return data_folder() / "sample" / f"{split}.parquet"

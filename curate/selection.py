@@ -15,9 +15,9 @@ from curate.engine import Engine
 from curate.errors import InputError
 from curate.files import output_folder
 from curate.jobs import Job
-from curate.lm.encodings import scored_positions
+from curate.lm.encodings import Encodings, scored_positions
 from curate.lm.models import ModelSpec
-from curate.manifests import fits_used, made_from, write_left_out
+from curate.manifests import dataset_card, fits_used, made_from, write_left_out
 from curate.method import Method
 from curate.pool import Pool, TokenLabels, write_rows
 from curate.pool.trainers import trl_tokens_script
@@ -68,13 +68,11 @@ class Selection:
         return len(self.frame)
 
     def _card(self) -> str:
-        """A dataset card, so that `datasets.load_dataset(folder)` reads the data and nothing else there."""
-        s, names = self.summary, {"default": "data.parquet", **({"tokens": TOKENS_FILE} if self.labels else {})}
-        files = "".join(f"- config_name: {k}\n  data_files:\n  - split: train\n    path: {v}\n" for k, v in names.items())
-        return (
-            f"---\nconfigs:\n{files}---\n\n"
+        s = self.summary
+        return dataset_card(
             f"{s['selected']:,} of {s['rows_pool']:,} conversations, selected by `curate` with {s['method']} at {s['budget']}, "
-            "best first.\n`selection.parquet` says why each was picked, `manifest.json` how to pick them again.\n"
+            "best first.\n`selection.parquet` says why each was picked, `manifest.json` how to pick them again.",
+            tokens=self.labels is not None,
         )
 
     def write(self, out: str | Path, *, shape: str = "original", overwrite: bool = False) -> None:
@@ -199,13 +197,23 @@ def _labels(
     engine: Engine, prepared: Prepared, model: ModelSpec, picks: Picks
 ) -> tuple[TokenLabels | None, dict[str, np.ndarray]]:
     """The picks' tokens as the model to be trained has them, and where the scored ones stand; None where all of them count."""
-    before, rows = prepared.pool.labels, {}
+    before = prepared.pool.labels
     if picks.tokens is None and before is None:
         return None, {}
-    encodings = engine.encodings(model, prepared.rows).take(picks.index)
+    return labels_of(engine.encodings(model, prepared.rows).take(picks.index), before, picks.tokens)
+
+
+def labels_of(
+    encodings: Encodings, before: TokenLabels | None, tokens: Sequence[np.ndarray] | None = None
+) -> tuple[TokenLabels, dict[str, np.ndarray]]:
+    """The labels of rows out of what was chosen before and now, and by row id where the scored tokens stand, int64 [R].
+
+    before  of some of the rows; of the others all tokens count. tokens: float32 [R] of each row, chosen now.
+    """
+    rows = {}
     scored = {row_id: scored_positions(mask) for row_id, mask in zip(encodings.row_ids, encodings.loss_mask, strict=True)}
     for i, row_id in enumerate(encodings.row_ids):
-        weights = np.ones(len(scored[row_id]), np.float32) if picks.tokens is None else picks.tokens[i]
+        weights = np.ones(len(scored[row_id]), np.float32) if tokens is None else tokens[i]
         if before is not None and row_id in before.rows:
             weights = weights * before.rows[row_id][1]
         rows[row_id] = encodings.input_ids[i], np.asarray(weights, np.float32)

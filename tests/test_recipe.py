@@ -6,8 +6,9 @@ import polars as pl
 import pytest
 
 import curate
+from curate.chain import run_recipe
 from curate.errors import InputError
-from curate.recipe import read_recipe, run_recipe
+from curate.recipe import read_recipe
 
 
 @pytest.fixture
@@ -148,6 +149,21 @@ def test_a_recipe_that_fails_leaves_nothing(engine, write, make_pool, tiny, tmp_
         ("pool: x\nstages: [{compare: {methods: [longset], evals: {a: b}}}]\n", "did you mean longest"),
         ("pool: x\nstages: [{compare: {methods: [longest], budgets: [0], evals: {a: b}}}]\n", "'0'"),
         ("pool: x\nstages: [{compare: {methods: [longest], evals: {'a:accuracy': b}}}]\n", "metric 'accuracy'"),
+        ("pool: x\nstages: [{refine: {}}]\n", "say what to refine"),
+        ("pool: x\nstages: [{refine: {seed: 3}}]\n", "say what to refine"),
+        ("pool: x\nstages: [{refine: {near_duplicates: 2}}]\n", "'stages.0.refine.near_duplicates'"),
+        ("pool: x\nstages: [{refine: {near: 0.8}}]\n", "no key 'stages.0.refine.near'"),
+        ("pool: x\nstages: [{compare: {evals: {a: b}}}]\n", "name methods, or say chain: true"),
+        ("pool: x\nstages: [{compare: {chain: true, evals: {a: b}}}]\n", "stage 1 judges a chain, but no select or refine stage"),
+        (
+            "pool: x\nstages: [{select: {method: longest, budget: 5}}, {compare: {chain: random, evals: {a: b}}}]\n",
+            "'random' stands for",
+        ),
+        (
+            "pool: x\nstages: [{refine: {repeat: {a: 2}}}, {compare: {chain: true, evals: {a: b}}}]\n",
+            "write repeat beside the pool",
+        ),
+        ("pool: x\ndecontaminate: '@evals'\nstages: [{train: {}}]\n", "stands for the evaluation sets of compare stages"),
         ("just text\n", "not a mapping"),
         ("pool: [x\n", "is not YAML, line"),
     ],

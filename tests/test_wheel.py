@@ -55,6 +55,7 @@ def test_the_wheel_holds_what_is_needed_and_no_more(wheel):
     data = {name.removeprefix("curate/_data/") for name in names if name.startswith("curate/_data/")}
     assert {"models/base-4m/model.safetensors", "models/base-4m/tokenizer.json", "models/base-4m/chat_template.jinja"} <= data
     assert {"sample/pool.parquet", "sample/dev.parquet", "sample/test.parquet"} <= data
+    assert {"recipes/cleaned.yaml", "recipes/quick.yaml", "recipes/targeted.yaml", "recipes/tokens.yaml"} <= data
     assert not [name for name in names if "__pycache__" in name or name.endswith((".pyc", ".ipynb"))]
     assert not [name for name in data if name.endswith(".py")]
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"curate", "scorers", "flows"}
@@ -70,9 +71,11 @@ def test_everything_resolves_in_the_installed_wheel(python, tmp_path):
 import json
 from importlib.metadata import entry_points
 import curate, flows, scorers
+from curate.recipe import find_recipe, shipped
 from curate.registry import method_class, method_names
 from curate.resources import default_model, sample
 files = [curate.__file__, flows.__file__, scorers.__file__, default_model(), sample("pool")]
+files += [find_recipe(name) for name in shipped()]
 files += [sys.modules[method_class(name).__module__].__file__ for name in method_names()]
 print(json.dumps({"files": [str(f) for f in files], "names": method_names()}))
 """,

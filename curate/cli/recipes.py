@@ -1,31 +1,86 @@
 """`curate run` and `curate demo`: several verbs in a row."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
+from rich.text import Text
 from typer import Argument, Option
 
 from curate.cli.expand import Only
 from curate.cli.options import EngineOptions, OutputOptions, PlannedOutput
 from curate.cli.terminal import console, print_json, say_written
+from curate.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replacements:
+    """Each stands for all that the recipe names of its kind."""
+
+    panel: ClassVar = "Instead of what the recipe names"
+    pool: Annotated[list[str] | None, Option("--pool", help="files, folders, globs, or a hub dataset; repeat")] = None
+    model: Annotated[str | None, Option("--model", help="the model: a folder or hub name")] = None
+    evals: Annotated[
+        list[str] | None, Option("--eval", help="held-out conversations of compare stages, as for `curate compare`; repeat")
+    ] = None
+    target: Annotated[str | None, Option("--target", help="examples of what the model should become good at")] = None
+
+    def applied(self, recipe: Any) -> Any:
+        """The recipe with these. Raises InputError as `curate.recipe.overridden` does."""
+        from curate.recipe import overridden
+
+        return overridden(recipe, pool=self.pool or (), model=self.model, evals=self.evals or (), target=self.target)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOutput(OutputOptions):
+    out: Annotated[Path | None, Option("--out", "-o", help="output folder")] = None  # type: ignore[assignment]
+
+    def check(self, *keep: str | Path | None) -> None:
+        if self.out is None:
+            raise InputError("name a folder for the results with --out")
+        super().check(*keep)
 
 
 def run(
-    recipe: Annotated[Path, Argument(help="a YAML file of stages")],
-    engine: Annotated[EngineOptions, Only("store", "device", "threads", "runner")], output: OutputOptions,
+    instead: Replacements, engine: Annotated[EngineOptions, Only("store", "device", "threads", "runner")], output: RunOutput,
+    recipe: Annotated[str | None, Argument(help="a YAML file of stages, or the name of a recipe that ships")] = None,
+    names: Annotated[bool, Option("--list", help="list the recipes that ship, and stop")] = False,
 ) -> None:  # fmt: skip
-    """Run a recipe: stages that select, train and compare, each on what the one before kept."""
-    from curate.recipe import read_recipe
+    """Run a recipe: stages that refine, select, train and compare, each on what the one before kept.
 
-    output.check(recipe, engine.store)
-    results = engine.run("run_recipe", recipe=read_recipe(recipe), out=output.out, overwrite=output.overwrite)
+    Example: curate run cleaned --pool pool.jsonl --eval dev.jsonl --out out/
+    """
+    from curate.recipe import find_recipe, read_recipe, shipped
+
+    if names:
+        found = shipped()
+        if output.as_json:
+            return print_json(found)
+        return console().print(described(found))
+    if recipe is None:
+        raise InputError("name a recipe: a YAML file, or one that `curate run --list` lists")
+    file = find_recipe(recipe)
+    asked = instead.applied(read_recipe(file))
+    output.check(file, *map(asked.path, asked.inputs), engine.store)
+    results = engine.run("run_recipe", recipe=asked, out=output.out, overwrite=output.overwrite)
     if output.as_json:
         return print_json({"stages": results, "out": str(output.out)})
     for result in results:
         console().print(result["text"], highlight=False, markup=False)
     say_written(output.out)
+
+
+def described(recipes: Mapping[str, str]) -> Any:
+    """Names, and beside them what each recipe says of itself."""
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    for name, said in recipes.items():
+        table.add_row(Text(name, style="bold"), Text(said))
+    return table
 
 
 @dataclass(frozen=True, kw_only=True)

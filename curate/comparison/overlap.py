@@ -11,13 +11,18 @@ from curate.wording import counted
 
 def refuse_overlap(pool: Pool, tasks: Sequence[Task], target: Pool | None) -> None:
     """Raises InputError where a task overlaps with the target at all, or lies in the pool with every conversation."""
+    known = set(pool.row_ids)
     for task in tasks:
-        held_out = set(task.pool.row_ids)
-        if held_out <= set(pool.row_ids):
+        if known.issuperset(task.pool.row_ids):
             raise InputError(f"every conversation of the evaluation set {task.name} is in the pool; hold some out")
-        if target is None:
-            continue
-        same = len(held_out & set(target.row_ids))
+    if target is not None:
+        refuse_target_overlap(tasks, target)
+
+
+def refuse_target_overlap(tasks: Sequence[Task], target: Pool) -> None:
+    """Raises InputError where a task overlaps with the target at all."""
+    for task in tasks:
+        same = len(set(task.pool.row_ids) & set(target.row_ids))
         if same:
             raise InputError(f"{same} rows of the target are in the evaluation set {task.name}; hold them out of one of the two")
         found = decontaminate(target, {task.name: task.pool}).found

@@ -3,7 +3,7 @@
 from curate.pool.labels import TokenLabels, read_labels
 from curate.pool.pool import Pool
 from curate.pool.read import read_pool
-from curate.pool.refinement import kept_repeats, refine
+from curate.pool.refinement import accounted_anew, kept_repeats, refine
 from curate.pool.report import Contaminated, Duplicate, NearDuplicate, OverCap, ReadReport, Rejected, write_left_out
 from curate.pool.write import write_rows
 
@@ -16,6 +16,7 @@ __all__ = [
     "ReadReport",
     "Rejected",
     "TokenLabels",
+    "accounted_anew",
     "kept_repeats",
     "read_labels",
     "read_pool",

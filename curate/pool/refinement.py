@@ -43,7 +43,7 @@ def refine(
     fault, a source that the pool does not have, and when no row is left.
     """
     if len(pool) < sum(pool.report.shapes.values()):
-        pool = replace(pool, report=ReadReport(pool.report.files, len(pool), pool.shapes, (), ()))
+        pool = accounted_anew(pool)
     _check_sources(pool, cap, repeat)
     if near_duplicates is not None:
         pool = _without_near_duplicates(pool, near_duplicates)
@@ -58,6 +58,11 @@ def refine(
         report = replace(pool.report, refined={**pool.report.refined, "repeat": dict(repeat)})
         pool = replace(pool.with_repeats(pool.repeats * times), report=report)
     return pool
+
+
+def accounted_anew(pool: Pool) -> Pool:
+    """The pool with an account of its own rows alone: they are what comes in, and nothing has been left out of them yet."""
+    return replace(pool, report=ReadReport(pool.report.files, len(pool), pool.shapes, (), ()))
 
 
 def kept_repeats(pool: Pool, files: Sequence[str | Path]) -> Pool:
@@ -100,8 +105,10 @@ def _without_overlaps(pool: Pool, evaluations: Mapping[str, Pool]) -> Pool:
         )
         for row_id, place, found in zip(_ids(pool, positions), _places(pool, positions), contamination.found, strict=True)
     )  # fmt: skip
+    earlier = pool.report.refined.get("contaminated", {}).get("sets", [])
     sets = [{**asdict(overlap), "fingerprint": evaluations[overlap.name].fingerprint} for overlap in contamination.overlaps]
-    return _without(pool, positions, contaminated=rows, refined={"contaminated": {"run_of_words": RUN, "sets": sets}})
+    asked = {"run_of_words": RUN, "sets": [*earlier, *sets]}
+    return _without(pool, positions, contaminated=rows, refined={"contaminated": asked})
 
 
 def _evaluations(given: Evaluations) -> Mapping[str, Pool]:
@@ -147,7 +154,9 @@ def _check_sources(pool: Pool, cap: int | Mapping[str, int] | None, repeat: Mapp
 def _without(pool: Pool, positions: np.ndarray, refined: Mapping[str, Any], **causes: Any) -> Pool:
     kept = pool.take(np.setdiff1d(np.arange(len(pool)), positions, assume_unique=True))
     settings = {**pool.report.refined, **refined}
-    return replace(kept, report=replace(pool.report, shapes=kept.shapes, refined=settings, **causes))
+    # After those of an earlier time, so that refining twice accounts for every row.
+    rows: dict[str, Any] = {cause: (*getattr(pool.report, cause), *more) for cause, more in causes.items()}
+    return replace(kept, report=replace(pool.report, shapes=kept.shapes, refined=settings, **rows))
 
 
 def _ids(pool: Pool, positions: np.ndarray) -> list[str]:

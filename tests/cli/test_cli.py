@@ -77,7 +77,7 @@ def test_budgets_that_make_no_sense(select, compare, tmp_path, budget):
 
 def test_an_unknown_method_names_close_ones(select, compare):
     refused(select("--method", "longset"), "'longset'", "did you mean longest?")
-    refused(select("--method", "zzzz"), "there are: balanced, lobass, longest, perplexity, random")
+    refused(select("--method", "zzzz"), "there are: balanced, bids, delift")
     refused(compare("--methods", "lobas,longest"), "'lobas'", "did you mean lobass")
     refused(compare("--methods", "longest,"), "no method is called ''")
 
@@ -216,7 +216,7 @@ def test_recipes(run, small_pool, tmp_path, text, words):
 
 
 def test_a_recipe_that_is_not_there(run):
-    refused(run("run", "gone.yaml", "--out", "out"), "the recipe gone.yaml cannot be read")
+    refused(run("run", "gone.yaml", "--out", "out"), "there is no recipe gone.yaml: no such file")
 
 
 # Faults and interruptions ---------------------------------------------------------------------------------------------
@@ -617,3 +617,22 @@ def test_a_selection_is_compared_by_its_folder(run, small_pool, make_pool, tmp_p
     code, out, _ = run(*asked, "--out", "out", "--json")
     arms = {arm["method"]: arm for arm in json.loads(out)["arms"]}
     assert code == 0 and arms["given:folder=picked"]["mean"] == arms["longest"]["mean"]
+
+
+def test_recipes_that_ship(run, small_pool, make_pool, tmp_path, tiny):
+    code, out, _ = run("run", "--list")
+    assert code == 0 and all(name in out for name in ("cleaned", "quick", "targeted", "tokens"))
+    listed = json.loads(run("run", "--list", "--json")[1])
+    assert "near-duplicates" in listed["quick"]
+    refused(run("run", "--out", "out"), "name a recipe: a YAML file, or one that `curate run --list` lists")
+    refused(run("run", "quick"), "name a folder for the results with --out")
+    refused(run("run", "slow", "--out", "out"), "there is no recipe slow")
+    refused(run("run", "cleaned", "--pool", small_pool, "--out", "out"), "looks at @sample/test", "--eval")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / ".curate").write_text("")
+    inside = make_pool(range(9), "mine/pool.jsonl")
+    refused(run("run", "quick", "--pool", inside, "--out", "mine", "--overwrite"), "--overwrite would remove")
+    code, out, _ = run("run", "quick", "--pool", "pool.jsonl", "--model", tiny, "--out", "out", "--json")
+    stages = json.loads(out)["stages"]
+    assert code == 0 and [stage["stage"] for stage in stages] == ["refine", "select", "select"]
+    assert stages[0]["rows_in"] == 24 and stages[2]["selected"] >= 1 and (tmp_path / "out" / "3-select" / "data.jsonl").is_file()

@@ -173,3 +173,27 @@ def test_a_source_where_no_row_has_one(tmp_path):
     path.write_text('{"prompt": "a", "completion": "b"}\n')
     with pytest.raises(InputError, match="repeat: no row has the source 'web'; there are: none, for no row has a source"):
         refine(read_pool(path), repeat={"web": 2})
+
+
+def test_refining_twice_accounts_for_every_row(tmp_path):
+    """What the second time leaves out stands beside what the first did."""
+    words = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+    texts = [
+        " ".join(words),
+        " ".join([*words[:-1], "dozen"]),
+        " ".join([*words[:8], "a", "b", "c", "d"]),
+        "else entirely, as one sees",
+    ]
+    pairs = [{"prompt": f"{text} ?", "completion": text, "source": "ab"[i % 2]} for i, text in enumerate(texts)]
+    (tmp_path / "pool.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    pool = read_pool(tmp_path / "pool.jsonl")
+    once = refine(pool, near_duplicates=0.7)
+    twice = refine(refine(once, near_duplicates=0.3), cap=1)
+    counts = twice.report.counts
+    assert counts["rows_near_duplicate"] > once.report.counts["rows_near_duplicate"] > 0
+    assert counts["rows_in"] == 4 == len(twice) + counts["rows_near_duplicate"] + counts["rows_over_cap"]
+    rest = {line.row_id for line in (*twice.report.near_duplicates, *twice.report.over_cap)}
+    assert rest | set(twice.row_ids) == set(pool.row_ids) and not rest & set(twice.row_ids)
+    sets = {"one": pool.subset(pool.row_ids[:1]), "two": pool.subset(pool.row_ids[1:2])}
+    both = refine(refine(pool, decontaminate={"one": sets["one"]}), decontaminate={"two": sets["two"]})
+    assert [found["name"] for found in both.report.refined["contaminated"]["sets"]] == ["one", "two"]

@@ -24,6 +24,7 @@ SETTINGS = {  # that make a method quick, or let it work on ten rows at all
     "s2l": {"checkpoints": 1, "epochs": 1, "clusters": 2},
     "nn-cift": {"u": 0.5, "probe": 2, "network.epochs": 1, "network.min_steps": 0},
     "iterative-kmq": {"rounds": 2, "max_new_tokens": 2},
+    "dpp": {"lora_r": 2, "dimensions": 64},
 }
 AIMED = ("less", "bids", "delift", "nn-cift", "facility-location")  # look at a target, by default or where there is one
 NEED = ("less", "bids")
@@ -158,13 +159,16 @@ NO_NUMBER = "the model gave a number that is not finite"
 NULL = "the budget allows 3 rows, but only 0 of 10 rows could be used"  # none is picked, each for its reason
 TRAIN = ("less", "bids", "s2l", "lobass", "rho-1", "token-cleaning")
 SAID = {
-    "losses all equal": {"less": GIVES_NO_GRADIENT, "bids": GIVES_NO_GRADIENT, "token-cleaning": "left out"},
-    "embeddings all equal": {"dpp": "2 of the 3 picks were filled by quality"},
+    "losses all equal": {"less": GIVES_NO_GRADIENT, "bids": GIVES_NO_GRADIENT, "token-cleaning": "left out", "dpp": NULL},
+    "embeddings all equal": {},
     "weights all 0": {
         "less": GIVES_NO_GRADIENT, "bids": GIVES_NO_GRADIENT, "token-cleaning": "left out", "dpp": NULL, "nn-cift": "no vector",
         "facility-location": NULL,
     },
-    "losses NaN": {**dict.fromkeys([*TRAIN, "iterative-kmq"], CANNOT_TRAIN), "perplexity": NULL, "delift": NULL, "nn-cift": NO_NUMBER},
+    "losses NaN": {
+        **dict.fromkeys([*TRAIN, "iterative-kmq"], CANNOT_TRAIN), "perplexity": NULL, "delift": NULL, "dpp": NULL,
+        "nn-cift": NO_NUMBER,
+    },
     "states NaN": {
         **dict.fromkeys(TRAIN, CANNOT_TRAIN), "nn-cift": NO_NUMBER,
         **dict.fromkeys(("perplexity", "delift", "dpp", "facility-location", "kmq", "iterative-kmq"), NULL),
