@@ -119,6 +119,7 @@ def bad(models, tmp_path_factory):
 
 
 METHODS = [name for name in method_names() if name != "given"]  # which is of picks made before: test_given.py
+METHODS.append("dpp:features=embedding")
 every_method = pytest.mark.parametrize("method", METHODS)
 
 
@@ -163,7 +164,7 @@ SAID = {
     "embeddings all equal": {},
     "weights all 0": {
         "less": GIVES_NO_GRADIENT, "bids": GIVES_NO_GRADIENT, "token-cleaning": "left out", "dpp": NULL, "nn-cift": "no vector",
-        "facility-location": NULL,
+        "facility-location": NULL, "dpp:features=embedding": NULL,
     },
     "losses NaN": {
         **dict.fromkeys([*TRAIN, "iterative-kmq"], CANNOT_TRAIN), "perplexity": NULL, "delift": NULL, "dpp": NULL,
@@ -171,7 +172,7 @@ SAID = {
     },
     "states NaN": {
         **dict.fromkeys(TRAIN, CANNOT_TRAIN), "nn-cift": NO_NUMBER,
-        **dict.fromkeys(("perplexity", "delift", "dpp", "facility-location", "kmq", "iterative-kmq"), NULL),
+        **dict.fromkeys(("perplexity", "delift", "dpp", "dpp:features=embedding", "facility-location", "kmq", "iterative-kmq"), NULL),
     },
 }  # fmt: skip
 
