@@ -101,6 +101,7 @@ def fresh_adapters(model: Any, config: FreshAdapters) -> PeftModel:
     adapters.lora_alpha = config.alpha or adapters.r**1.5  # type: ignore[assignment]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of weights that are stored transposed, which peft handles
+        warnings.simplefilter("ignore", FutureWarning)  # peft still asks transformers by a deprecated name
         adapted = get_peft_model(model, adapters)
     for name, weight in adapted.named_parameters():
         if ".lora_A." in name:

@@ -1,5 +1,6 @@
 """Gradients of rows through the engine: the right vectors, kept row by row, at checkpoints and on a plain model."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -114,6 +115,12 @@ def test_what_waits_to_be_projected_is_bounded(ready, monkeypatch):
     found = dict(curate.work.gradients.projected(network, encodings, WHOLE, moments, batch_tokens=64))
     assert sorted(found) == list(range(24))
     close([found[i] for i in range(24)], engine.answer(request).values)
+
+
+def test_fresh_adapters_are_made_without_a_warning(tiny):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fresh_adapters(AutoModelForCausalLM.from_pretrained(tiny), FreshAdapters())
 
 
 def test_fresh_adapters_are_drawn_by_seed_and_scaled(tiny):
