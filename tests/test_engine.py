@@ -209,8 +209,7 @@ def test_a_second_run_does_not_import_the_libraries_of_models(run, small_pool, s
     code = """
 import sys
 from curate.engine import Engine
-from curate.report.plans import plan_scores
-from curate.scoring import plan, score
+from curate.scoring import score
 from curate.store import Store
 engine = Engine(store=Store(sys.argv[1]))
 assert len(score(sys.argv[2], "perplexity", model=sys.argv[3], engine=engine).frame) == 24

@@ -101,7 +101,7 @@ def test_trainings_are_kept_by_what_the_reference_is(engine, tiny, other, tmp_pa
 
 def test_a_training_with_a_reference_is_timed_without_it(engine, encoded, tiny):
     recipe = RECIPE.model_copy(update={"token_policy": "rho-1", "reference": "not/there"})
-    assert Calibration(engine).training(ModelSpec(str(tiny)), encoded[0], recipe).per_token > 0
+    assert Calibration(engine).training(ModelSpec(str(tiny)), encoded[0], recipe).per_unit > 0
     spec, plain = ModelSpec(str(tiny)), full_flops(ModelSpec(str(tiny)), RECIPE, 100)
     assert full_flops(spec, recipe, 100) == pytest.approx(plain * 8 / 6)
 

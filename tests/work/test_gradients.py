@@ -279,7 +279,7 @@ def test_a_plan_has_the_fit_behind_a_checkpoint_and_each_request_once():
     )
     adam = replace(first, config=GradientConfig(adam=Adam()))
     assert gradient_name(adam).startswith("gradients as Adam's directions of 10 rows of pool by checkpoint 1")
-    assert describe(first) == "gradients of pool by (fit org/base on pool)"
+    assert describe(first) == "gradients of pool by a checkpoint of (fit org/base on pool)"
 
 
 def test_an_estimate_is_of_the_job_that_follows(ready):
