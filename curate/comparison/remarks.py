@@ -22,7 +22,8 @@ def headline(rows: Sequence[Row], seeds: int) -> str:
     better = sorted((row for row in tested if row["answer"] == "better"), key=lambda row: row["diff_from_random"] * _sign(row))
     if better:
         best = better[0]
-        others = f" (so do {counted(len(better) - 1, 'other arm')})" if len(better) > 1 else ""
+        more = len(better) - 1
+        others = f" (so {'does' if more == 1 else 'do'} {counted(more, 'other arm')})" if more else ""
         return (
             f"{best['method']} at {best['budget']} beats random: {_metric(best)} {best['mean']:.3f}, "
             f"{abs(best['diff_from_random']):.3f} {'lower' if _sign(best) > 0 else 'higher'} than random at equal training "
