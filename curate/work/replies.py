@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 REPLY_VERSION = 1  # raise it when the same model and row would give another reply, or another number of it
-REPLY_TYPE = pa.struct([("text", pa.string()), ("mean_loss", pa.float64()), ("overlap", pa.float64())])
+REPLY_TYPE = pa.struct([("text", pa.string()), ("mean_loss", pa.float64()), ("overlap", pa.float64()), ("tokens", pa.int64())])
+READ = 2  # times that a model runs over question and reply: to write it, and to say how likely it was
 NO_ROOM = "the question fills the model's context"
 
 
@@ -66,7 +67,12 @@ class Replying(RowWork):
     def tokens(self, positions: np.ndarray) -> int:
         """As if every reply had the length allowed."""
         lengths = self.engine.encodings(self.base, self.asked.rows).lengths
-        return int(lengths[positions].sum()) + self.asked.max_new_tokens * len(positions)
+        return READ * (int(lengths[positions].sum()) + self.asked.max_new_tokens * len(positions))
+
+    def cost(self) -> tuple[float, float]:
+        """By the replies' own lengths."""
+        kept = self.artifacts()["reply"].get(self.engine.ids(self.asked.rows))["value"].to_pylist()
+        return super().cost()[0], self.flops(sum(value["tokens"] for value in kept if value))
 
     def flops(self, tokens: int) -> float:
         return forward_flops(self.base, tokens)
@@ -107,7 +113,7 @@ def record(
     """Let a model reply, greedily, to rows that lack it, and keep each reply's text, mean loss and overlap with the row's own.
 
     mean_loss  nats per token of the reply under the model itself, its end included where the model ended it.
-    overlap    see there, of token ids.
+    overlap    see there, of token ids, ends of turns left out. tokens: that the model ran over.
     """
     from curate.lm.forward import mean_losses
     from curate.lm.generate import decode, generate_ids, stop_ids
@@ -128,18 +134,25 @@ def record(
         whole, masks = [], []
         for n, prompt, reply in zip(fits, prompts, replies, strict=True):
             room = min(max_new_tokens, (context or len(prompt) + max_new_tokens) - len(prompt))
-            ended = halves[n][1][-1:] if len(reply) < room else reply[:0]
+            ended = _end(halves[n][1], stop) if len(reply) < room else reply[:0]
             whole.append(np.concatenate([prompt, reply, ended]))
             masks.append(np.arange(len(whole[-1])) >= len(prompt))
         again = Encodings([rows.row_ids[part[n]] for n in fits], whole, masks, np.zeros(len(fits), dtype=bool))
         losses = mean_losses(network, again, batch_tokens=batch_tokens)[0]
         values: list[Any] = [None] * len(part)
-        for n, text, reply, loss in zip(fits, decode(tokenizer, replies), replies, losses.tolist(), strict=True):
+        told = zip(fits, decode(tokenizer, replies), replies, losses.tolist(), again.lengths.tolist(), strict=True)
+        for n, text, reply, loss, length in told:
             gold = halves[n][1]
-            values[n] = {"text": text, "mean_loss": loss, "overlap": overlap(reply, gold[:-1] if len(gold) > 1 else gold)}
+            gold = gold[:-1] if gold[-1] in stop else gold  # a row that was cut has no end
+            values[n] = {"text": text, "mean_loss": loss, "overlap": overlap(reply, gold), "tokens": READ * length}
         ids = [rows.row_ids[i] for i in part]
         artifact.put(ids, values, [None if value else NO_ROOM for value in values], time.perf_counter() - began)
-        done = int(again.lengths.sum())
+        done = READ * int(again.lengths.sum())
         result.tokens += done
         progress(done)
     return result
+
+
+def _end(gold: np.ndarray, stop: Sequence[int]) -> np.ndarray:
+    """The token that ended a reply: the one that ends the row's own, or where that was cut the first that may."""
+    return gold[-1:] if gold[-1] in stop else np.array(stop[:1], dtype=gold.dtype)

@@ -5,14 +5,14 @@ import pytest
 import torch
 
 from curate.engine import Engine
-from curate.lm.models import ModelSpec
+from curate.lm.models import ModelSpec, forward_flops
 from curate.plan import merge
 from curate.pool import read_pool
 from curate.preparation import prepare
 from curate.requests import Fit, Generate, Subset
 from curate.store import Store
 from curate.training.config import TrainConfig
-from curate.work.replies import overlap, split
+from curate.work.replies import _end, overlap, split
 
 
 @pytest.mark.parametrize(
@@ -76,6 +76,23 @@ def test_its_loss_is_that_of_the_reply_read_again(asked, small_pool):
             logp = oracle(ids).logits[0].log_softmax(-1)
         own = [float(logp[t - 1, ids[0, t]]) for t in range(len(prompt), ids.shape[1])]
         assert loss == pytest.approx(-np.mean(own), abs=1e-4)
+
+
+def test_a_row_that_was_cut_has_no_end_to_strip():
+    stop = [2, 9]
+    assert _end(np.array([5, 6, 9]), stop).tolist() == [9] and _end(np.array([5, 6]), stop).tolist() == [2]
+
+
+def test_what_they_cost_is_by_their_own_lengths(asked):
+    """Twice over question and reply: here all replies have the length allowed."""
+    engine, data, request = asked
+    encodings = engine.encodings(data.model, request.rows)
+    pairs = zip(encodings.input_ids, encodings.loss_mask, strict=True)
+    tokens = 2 * sum(len(split(ids, mask)[0]) + 12 for ids, mask in pairs)
+    [stage] = [stage for stage in engine.stages if stage.kind == "replies"]
+    seconds, flops = engine.work(request).cost()
+    assert stage.tokens == tokens <= engine.work(request).tokens(np.arange(4)) and seconds > 0
+    assert flops == stage.flops == forward_flops(data.model, tokens)
 
 
 def test_replies_are_kept_and_only_new_rows_are_asked(asked):
