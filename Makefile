@@ -1,5 +1,5 @@
-# make demo: the main job on embedded data. make test: every check. make soak: the long simulations. All set up .venv when it is
-# missing.
+# make demo: the main job on embedded data. make test: every check. make soak: the long simulations. make bench: speed beside
+# peers. All set up .venv when it is missing.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,7 +10,7 @@ export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: setup demo test soak lint clean
+.PHONY: setup demo test soak bench lint clean
 
 setup: $(STAMP)
 
@@ -38,6 +38,11 @@ test: lint
 soak: setup
 	mkdir -p build
 	$(BIN)/python benchmarks/verdict_simulation.py --kept build/verdict_simulation.json
+
+# Speed beside peers: an hour on two idle cores; stopped, it goes on where it was.
+bench: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python benchmarks/speed.py
 
 clean:
 	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
