@@ -34,8 +34,9 @@ lint: setup
 test: lint
 	$(BIN)/python -m pytest
 
-# Some ten minutes on one core; stopped, it goes on where it was.
+# Some ten minutes on one core and the property tests on new examples; the simulation, stopped, goes on where it was.
 soak: setup
+	HYPOTHESIS_PROFILE=search $(BIN)/python -m pytest $$(grep -rl hypothesis tests --include='test_*.py')
 	mkdir -p build
 	$(BIN)/python benchmarks/verdict_simulation.py --kept build/verdict_simulation.json
 

@@ -1,5 +1,7 @@
 """The verbs, in the order the help lists them."""
 
+from typing import Annotated
+
 import typer
 
 from curate.cli.compare import compare
@@ -16,12 +18,30 @@ from curate.cli.train import train
 
 app = typer.Typer(
     name="curate",
-    help="Choose the data a language model is fine-tuned on, and find out whether the choice beats random.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"curate {version('curate')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _front(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="say the version and stop")
+    ] = False,
+) -> None:
+    """Choose the data a language model is fine-tuned on, and find out whether the choice beats random."""
+
+
 for _verb in (methods, inspect, observe, embed, score, select, train, evaluate, compare, run, demo):
     app.command()(expanded(_verb))
 app.add_typer(store)

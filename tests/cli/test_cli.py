@@ -189,6 +189,13 @@ def test_usage(run, select):
     refused(select("--threads", "two"), "--threads")
 
 
+def test_the_version_is_said(run):
+    from importlib.metadata import version
+
+    code, out, _ = run("--version")
+    assert code == 0 and out.strip() == f"curate {version('curate')}"
+
+
 def test_no_arguments_print_the_help(run):
     code, out, err = run()
     assert code == 2 and "Usage: curate" in out + err
