@@ -19,7 +19,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from curate.chain import run_recipe
-    from curate.comparison import Verdict, compare
+    from curate.comparison import Verdict, compare, conclude
     from curate.earlier import given
     from curate.engine import Engine
     from curate.errors import CurateError, InputError
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 # Names are loaded when they are first used: `import curate` and the command line start without torch.
 _HOME = {
     "compare": "curate.comparison",
+    "conclude": "curate.comparison",
     "Verdict": "curate.comparison",
     "Engine": "curate.engine",
     "CurateError": "curate.errors",
@@ -66,7 +67,7 @@ _HOME = {
 }
 __all__ = [
     "CurateError", "Embedded", "Engine", "Evaluation", "InputError", "Judged", "Observed", "Pool", "Scores", "Selection",
-    "Store", "Task", "Verdict", "compare", "embed", "evaluate", "given", "judge", "metric", "observe", "read_pool",
+    "Store", "Task", "Verdict", "compare", "conclude", "embed", "evaluate", "given", "judge", "metric", "observe", "read_pool",
     "refine", "run_recipe", "score", "select", "train",
 ]  # fmt: skip
 

@@ -31,7 +31,9 @@ def compare(
     full: Annotated[bool, Option("--full/--no-full", help="also train on the whole pool")] = True,
     margin: Annotated[float, Option(help="what counts as equivalent, as a fraction of random's metric")] = 0.01,
     second_rate: Annotated[float, Option(help="where a selection beats random, try both at this multiple of the rate; 0: not")]
-    = 0.333, truth: Truth = None, groups: Groups = None,
+    = 0.333,
+    matched: Annotated[str, Option(help="whom to hold against random rows with replies as long: leaders or all")] = "leaders",
+    truth: Truth = None, groups: Groups = None,
     seed: Seed = 0,
 ) -> None:  # fmt: skip
     """Train on each method's picks and on random picks, at equal tokens, and say which are better.
@@ -56,7 +58,7 @@ def compare(
     asked = {
         "pool": read, "methods": chosen, "budgets": budgets, "evals": evals.tasks(), "seeds": seeds, "tokens": tokens,
         "epochs": epochs, **asdict(models), **asdict(others), "full": full, "margin": margin, "recipe": recipe, "seed": seed,
-        "second_rate": second_rate or None,
+        "second_rate": second_rate or None, "matched": matched,
     }  # fmt: skip
     if output.plan:
         from curate.report.plans import plan_compare

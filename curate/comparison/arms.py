@@ -12,7 +12,7 @@ import polars as pl
 from curate.engine import Engine
 from curate.evaluation.results import check_finite, read_items
 from curate.evaluation.tasks import EVALUATE_VERSION, Task, evaluate
-from curate.lm.models import ModelSpec, load_model, resolve_device
+from curate.lm.models import ModelSpec, forward_flops, load_model, resolve_device
 from curate.lm.weights import WEIGHT_VERSION
 from curate.requests import Fit, Rows, TokenWeights
 from curate.store import hash_ids
@@ -47,7 +47,7 @@ class Arm:
 @dataclass(frozen=True)
 class ArmResult:
     """What came of an arm. account: tokens, loss_tokens, epochs, steps, seconds, flops of the training, evaluate_seconds,
-    evaluate_tokens.
+    evaluate_tokens, evaluate_flops.
 
     items: a frame with task, row_id, source, value, weight, prediction (null where the model said nothing, and in what an
     older version kept); one row per evaluation item, in the task's order.
@@ -103,7 +103,10 @@ class Bench:
     def run(self, arm: Arm) -> ArmResult:
         """Train and evaluate an arm, or read it from the store."""
         folder = self.engine.store.make("arms", self.spec(arm), lambda temporary: self._build(arm, temporary))
-        return ArmResult(json.loads((folder / "arm.json").read_text()), read_items(folder / "items.parquet"))
+        account = json.loads((folder / "arm.json").read_text())
+        if "evaluate_tokens" in account:
+            account["evaluate_flops"] = forward_flops(self.model, account["evaluate_tokens"])
+        return ArmResult(account, read_items(folder / "items.parquet"))
 
     def _build(self, arm: Arm, folder: Path) -> None:
         network, account = self._trained(arm)

@@ -23,13 +23,18 @@ class Cost:
     seconds: float = 0.0
     flops: float = 0.0
 
+    @classmethod
+    def mean(cls, costs: Sequence["Cost"]) -> "Cost":
+        """The mean of some."""
+        return cls(float(np.mean([cost.seconds for cost in costs])), float(np.mean([cost.flops for cost in costs])))
+
 
 @dataclass(frozen=True)
 class Chosen:
-    """The arms of a comparison's first round, and what it took to choose by each method, mean over seeds."""
+    """The arms of a comparison's first round, and what it took to choose, by method and seed."""
 
     arms: list[Arm]
-    costs: Mapping[str, Cost]
+    costs: Mapping[tuple[str, int], Cost]
 
 
 Chose = tuple[tuple[int, ...], TokenWeights | None]  # positions, ascending, and what their tokens count
@@ -41,7 +46,7 @@ def choose_all(setup: Setup) -> Chosen:
     What draws or trains something is chosen anew for each seed. Raises InputError when a method picks nothing.
     """
     design, prepared, engine = setup.design, setup.prepared, setup.bench.engine
-    spent: dict[str, list[Cost]] = {}
+    spent: dict[tuple[str, int], list[Cost]] = {}
     arms: list[Arm] = []
     for seed in design.seeds:
         base = design.recipe.model_copy(update={"seed": seed})
@@ -52,17 +57,13 @@ def choose_all(setup: Setup) -> Chosen:
                 raise InputError(f"{choice.name} picks no row at a budget of {choice.budget}")
             if (choice.name, id(choice.seen)) not in counted:  # what serves all budgets is paid for once
                 counted.add((choice.name, id(choice.seen)))
-                spent.setdefault(choice.name, []).append(Cost(*engine.cost(choice.seen, choice.method)))
+                spent.setdefault((choice.name, seed), []).append(Cost(*engine.cost(choice.seen, choice.method)))
             recipe = choice.method.training(choice.data, choice.seen, base)
             arms.append(Arm(choice.name, str(choice.budget), seed, positions, recipe, _kind(choice.name), tokens=tokens))
     if design.full:
         arms += _full(prepared, design)
     arms.append(Arm("untrained", "0", design.seeds[0], (), None, "untrained"))
-    costs = {
-        name: Cost(float(np.mean([c.seconds for c in found])), float(np.mean([c.flops for c in found])))
-        for name, found in spent.items()
-    }
-    return Chosen(arms, costs)
+    return Chosen(arms, {key: Cost.mean(found) for key, found in spent.items()})
 
 
 def _in_order(picks: Picks) -> Chose:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from curate.budget import Budget
 from curate.comparison.arms import Bench
@@ -21,6 +21,7 @@ from curate.wording import counted
 
 CONTROLS = ("random", "balanced", "longest")
 DEFAULT_EPOCHS = 3.0
+Matched = Literal["leaders", "all"]
 SECOND_RATE = 0.333  # of the learning rate: far enough to change the training, near enough to be a rate one would try
 
 
@@ -29,6 +30,7 @@ class Design:
     """What a comparison holds fixed.
 
     second_rate: the learning rate at which the winner is tried again, as a multiple of the first; None to leave that out.
+    matched: which selections are held against random rows with replies as long: the leaders at each budget, or all.
     """
 
     methods: tuple[Method, ...]
@@ -39,6 +41,7 @@ class Design:
     confidence: float
     full: bool = True
     second_rate: float | None = SECOND_RATE
+    matched: Matched = "leaders"
 
     @property
     def alpha(self) -> float:
@@ -73,6 +76,7 @@ class Setup:
             "margin": design.margin,
             "confidence": design.confidence,
             "second_rate": design.second_rate,
+            "matched": design.matched,
         }
 
 
@@ -96,6 +100,7 @@ def set_up(
     margin: float = 0.01,
     confidence: float = 0.95,
     second_rate: float | None = SECOND_RATE,
+    matched: Matched = "leaders",
     seed: int = 0,
 ) -> Setup:
     """What `compare` is given, checked and tokenised."""
@@ -112,6 +117,8 @@ def set_up(
         raise InputError(f"the margin must be at least 0, not {margin}")
     if not 0 < confidence < 1:
         raise InputError(f"the confidence must lie between 0 and 1, not {confidence}")
+    if matched not in get_args(Matched):
+        raise InputError(f"matched must be one of {', '.join(get_args(Matched))}, not {matched!r}")
     chosen = _with_controls(methods)
     sizes = tuple(dict.fromkeys(Budget.parse(budget) for budget in budgets))
     if not sizes:
@@ -148,6 +155,7 @@ def set_up(
         confidence,
         full,
         second_rate,
+        matched,
     )
     held_out = [hold_out(engine, task, spec) for task in tasks]
     measured = [(held.task, held.rows) for held in held_out]

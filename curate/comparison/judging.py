@@ -8,20 +8,18 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from curate.comparison.arms import Arm, ArmResult, Bench, Kind
+from curate.comparison.arms import Arm, ArmResult, Kind
 from curate.comparison.choosing import Cost
 from curate.comparison.design import Design
+from curate.comparison.evidence import CHOSEN, Evidence, Measure
 from curate.comparison.statistics import Difference, answer, holm, paired_difference, weights_by_source
 from curate.comparison.tables import lower_is_better
 from curate.costs import break_even, efficiency, improvement, mapped_improvement, share
 from curate.evaluation.metrics import find_metric
-from curate.evaluation.tasks import Task
-from curate.lm.models import forward_flops
 from curate.stability import jaccard_by_chance, mean_jaccard
 from curate.wording import known
 
 Row = dict[str, Any]
-CHOSEN = ("random", "control", "method", "length-matched")  # kinds of arms that train on a selection of rows
 
 
 @dataclass(frozen=True)
@@ -60,23 +58,23 @@ class Judged:
     winner: tuple[str, str] | None
 
 
-def judge(design: Design, bench: Bench, results: Mapping[Arm, ArmResult], costs: Mapping[str, Cost]) -> Judged:
+def judge(design: Design, evidence: Evidence) -> Judged:
     """The answers of all arms that have results so far; the first task is the primary one, on which the tests are made."""
     members: dict[tuple[str, str], list[tuple[Arm, ArmResult]]] = {}
-    for arm, result in results.items():
+    for arm, result in evidence.results.items():
         members.setdefault((arm.method, arm.budget), []).append((arm, result))
     groups = {key: Group(*(tuple(part) for part in zip(*found, strict=True))) for key, found in members.items()}
     rows: list[Row] = []
     differences: dict[tuple[str, str], Difference] = {}
-    for number, (task, _) in enumerate(bench.tasks):
-        table = _Table(design, bench, groups, task, costs)
-        if number == 0:
+    for task in evidence.measures:
+        table = _Table(design, evidence, groups, task)
+        if task is evidence.measures[0]:
             table.decide()
             differences = table.differences
         rows += table.rows.values()
-    _indicate(rows, bench.rows.size)
-    primary = [row for row in rows if row["task"] == bench.tasks[0][0].name]
-    sign = 1 if lower_is_better(bench.tasks[0][0].metric) else -1
+    _indicate(rows, evidence.rows)
+    primary = [row for row in rows if row["task"] == evidence.measures[0].name]
+    sign = 1 if lower_is_better(evidence.measures[0].metric) else -1
     better = sorted(
         (row for row in primary if row["answer"] == "better" and row["kind"] in ("method", "control")),
         key=lambda row: sign * row["diff_from_random"],
@@ -119,15 +117,8 @@ def _leaders(rows: Sequence[Row], sign: int) -> tuple[tuple[str, str], ...]:
 class _Table:
     """The arms on one task."""
 
-    def __init__(
-        self,
-        design: Design,
-        bench: Bench,
-        groups: Mapping[tuple[str, str], Group],
-        task: Task,
-        costs: Mapping[str, Cost],
-    ) -> None:
-        self.design, self.bench, self.groups, self.task = design, bench, groups, task
+    def __init__(self, design: Design, evidence: Evidence, groups: Mapping[tuple[str, str], Group], task: Measure) -> None:
+        self.design, self.evidence, self.groups, self.task = design, evidence, groups, task
         self.weights, self.strata = item_weights(task, next(iter(groups.values())).results[0])
         self.flat = flat(task, [result for group in groups.values() for result in group.results]) is not None
         self.differences: dict[tuple[str, str], Difference] = {}
@@ -136,7 +127,7 @@ class _Table:
             against = self._control(group)
             if against is not None:
                 self.differences[key] = self.difference(group, against)
-            self.rows[key] = self._row(group, costs)
+            self.rows[key] = self._row(group)
 
     def difference(self, group: Group, control: Group) -> Difference:
         return paired_difference(
@@ -160,11 +151,10 @@ class _Table:
             return None if group in again else next(g for g in again if g.arms[0].budget == budget)
         return self.groups["random", budget]
 
-    def _row(self, group: Group, costs: Mapping[str, Cost]) -> Row:
+    def _row(self, group: Group) -> Row:
         method, budget = group.key
         difference = self.differences.get(group.key)
-        chosen = costs.get(method, Cost())
-        evaluated = _whole(group.mean("evaluate_tokens"))
+        chosen = self.evidence.cost(method)
         return {
             "method": method,
             "budget": budget,
@@ -196,7 +186,7 @@ class _Table:
             "train_seconds": group.mean("seconds"),
             "train_flops": group.mean("flops"),
             "evaluate_seconds": group.mean("evaluate_seconds"),
-            "evaluate_flops": None if evaluated is None else forward_flops(self.bench.model, evaluated),
+            "evaluate_flops": group.mean("evaluate_flops"),
             "pays_after": self._pays_after(group, chosen),
             "in_family": False,
             "note": "an unmatched ceiling, outside the tests" if group.kind == "ceiling" else None,
@@ -207,7 +197,7 @@ class _Table:
         picks = [np.array(arm.positions) for arm in group.arms]
         if group.kind not in CHOSEN or len({arm.positions for arm in group.arms}) == 1:
             return {"agree": None, "agree_random": None}
-        by_chance = jaccard_by_chance([len(positions) for positions in picks], self.bench.rows.size)
+        by_chance = jaccard_by_chance([len(positions) for positions in picks], self.evidence.rows)
         return {"agree": mean_jaccard(picks), "agree_random": by_chance}
 
     def _pays_after(self, group: Group, chosen: Cost) -> int | None:
@@ -270,14 +260,14 @@ class _Table:
             yield key, "undecided" if self.flat else word, None if np.isnan(p) else float(p)
 
 
-def item_weights(task: Task, result: ArmResult) -> tuple[np.ndarray, np.ndarray]:
+def item_weights(task: Measure, result: ArmResult) -> tuple[np.ndarray, np.ndarray]:
     """The weight of each item in the task's mean, float64 [I], and the source that it was drawn from."""
     items = result.items.filter(pl.col("task") == task.name)
     strata = np.array(items["source"].fill_null("").to_list(), dtype=object)
     return weights_by_source(items["weight"].to_numpy(), strata), strata
 
 
-def flat(task: Task, results: Sequence[ArmResult]) -> float | None:
+def flat(task: Measure, results: Sequence[ArmResult]) -> float | None:
     """The value that every arm has on every item of a task; None where they differ."""
     values = np.unique(np.concatenate([result.values(task.name) for result in results]))
     return float(values[0]) if len(values) == 1 else None

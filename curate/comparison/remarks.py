@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from curate.comparison.arms import Arm, ArmResult, Bench
+from curate.comparison.arms import Arm, ArmResult
 from curate.comparison.design import Design
+from curate.comparison.evidence import Evidence
 from curate.comparison.judging import Judged, flat
 from curate.comparison.power import enough_seeds, what_it_would_take
 from curate.comparison.tables import agreement, lower_is_better
@@ -59,20 +60,21 @@ def _at_second_rate(best: Row, rows: Sequence[Row]) -> str:
     return f" {start} at a second learning rate, {rate} ({row['diff_from_random']:+.3f})."
 
 
-def remarks(design: Design, bench: Bench, judged: Judged, results: Mapping[Arm, ArmResult]) -> list[str]:
+def remarks(design: Design, evidence: Evidence, judged: Judged) -> list[str]:
     """What the numbers rest on, what they hold for, and what is missing."""
-    task, held_out = bench.tasks[0]
+    task, results = evidence.measures[0], evidence.results
+    items = len(next(iter(results.values())).values(task.name))
     primary = [row for row in judged.rows if row["task"] == task.name]
     family = [row for row in primary if row["in_family"]]
     said = [
         f"Every arm trained on about {design.recipe.tokens:,} tokens; the difference from random is paired over "
-        f"{counted(len(design.seeds), 'seed')} and {counted(held_out.size, 'evaluation item')}.",
+        f"{counted(len(design.seeds), 'seed')} and {counted(items, 'evaluation item')}.",
         f"p-values are Holm's over {counted(len(family), 'test')}: the difference from random of each selection at each budget"
         f"{', and of the whole pool at equal tokens from random at the largest budget' if design.full else ''}, in "
         f"{task.metric.replace('_', ' ')} on {task.name}. Intervals are of each difference by itself, so one may exclude 0 where "
         "the answer is undecided.",
     ]
-    for each, _ in bench.tasks:
+    for each in evidence.measures:
         value = flat(each, list(results.values()))
         if value is not None:
             said.append(f"Every arm has the value {value:g} on every item of {each.name}: this set cannot tell arms apart.")

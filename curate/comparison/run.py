@@ -11,10 +11,11 @@ from curate import progress
 from curate.budget import Budget
 from curate.comparison.arms import Arm, ArmResult, Bench
 from curate.comparison.choosing import at_second_rate, choose_all, length_matched
-from curate.comparison.design import SECOND_RATE, Setup, set_up
+from curate.comparison.concluding import verdict_of
+from curate.comparison.design import SECOND_RATE, Matched, Setup, set_up
+from curate.comparison.evidence import CHOSEN, Evidence, Measure
 from curate.comparison.judging import Judged, judge
 from curate.comparison.overlap import measured_overlap
-from curate.comparison.remarks import headline, remarks
 from curate.comparison.verdict import Verdict
 from curate.engine import Engine
 from curate.evaluation.tasks import Task
@@ -48,6 +49,7 @@ def compare(
     margin: float = 0.01,
     confidence: float = 0.95,
     second_rate: float | None = SECOND_RATE,
+    matched: Matched = "leaders",
     seed: int = 0,
 ) -> Verdict:
     """Train on each method's picks at each budget, and on random picks, at equal tokens, and compare on held-out rows.
@@ -61,41 +63,56 @@ def compare(
     margin       what counts as equivalent, as a fraction of the metric under random picks.
     second_rate  where a selection beats random, both are trained again at this multiple of the learning rate; None: not.
 
-    random, balanced and longest are always in; so are, for the best arm at each budget and all that beat random, random
-    rows with replies as long. Raises InputError for whatever is wrong with the input.
+    matched      leaders: the best arm at each budget and all that beat random are also held against random rows with replies as
+                 long; all: every selection is.
+
+    random, balanced and longest are always in. Raises InputError for whatever is wrong with the input.
     """
     setup = set_up(
         pool, methods, budgets=budgets, evals=evals, seeds=seeds, tokens=tokens, epochs=epochs, model=model,
         scorer_model=scorer_model, target=target, existing=existing, engine=engine, recipe=recipe, embedder=embedder, full=full,
-        margin=margin, confidence=confidence, second_rate=second_rate, seed=seed,
+        margin=margin, confidence=confidence, second_rate=second_rate, matched=matched, seed=seed,
     )  # fmt: skip
     design, bench, prepared = setup.design, setup.bench, setup.prepared
     chosen = choose_all(setup)
-    results = _run_all(bench, chosen.arms)
-    first = judge(design, bench, results, chosen.costs)
-    results |= _run_all(bench, _followed(setup, first, results))
+    evidence = Evidence(
+        tuple(Measure(task.name, task.metric) for task, _ in bench.tasks),
+        bench.rows.size,
+        _run_all(bench, chosen.arms),
+        chosen.costs,
+        _fingerprints(setup),
+        (*setup.remarks, *measured_overlap(prepared.pool, [task for task, _ in bench.tasks])),
+    )
+    evidence = evidence.with_results(_run_all(bench, _followed(setup, judge(design, evidence), evidence.results)))
 
     def conclude() -> Verdict:
-        judged = judge(design, bench, results, chosen.costs)
-        said = [*setup.remarks, *measured_overlap(prepared.pool, [task for task, _ in bench.tasks])]
-        return Verdict(
-            judged.rows,
-            headline(judged.rows, len(design.seeds)),
-            [*said, *remarks(design, bench, judged, results)],
-            setup.config,
-            _selections(bench, results),
-            manifest={"curate": versions(), **made_from(bench.engine, prepared, bench.model)},
-            pool=prepared.pool,
-            unusable=prepared.unusable,
-        )
+        selections = _selections(bench, evidence.results)
+        manifest = {"curate": versions(), **made_from(bench.engine, prepared, bench.model)}
+        more = {"manifest": manifest, "pool": prepared.pool, "unusable": prepared.unusable}
+        return verdict_of(design, evidence, setup.config, selections, **more)
 
     [verdict] = bench.engine.executor.run([Job("verdict", "verdict", conclude)])
     return verdict
 
 
+def _fingerprints(setup: Setup) -> dict[str, Any]:
+    """What must agree for arms of several runs to be compared: models, the pool's rows, the evaluation sets and their metrics."""
+    bench, data = setup.bench, setup.prepared.data
+    engine = bench.engine
+    return {
+        "model": engine.model_hash(bench.model),
+        "scoring model": engine.model_hash(data.model),
+        "pool": bench.rows.fingerprint,
+        **{f"evaluation set {task.name}": repr(task.identity(rows.fingerprint)) for task, rows in bench.tasks},
+        **{name: rows.fingerprint for name, rows in (("target", data.target), ("existing data", data.existing)) if rows},
+    }
+
+
 def _followed(setup: Setup, first: Judged, results: Mapping[Arm, ArmResult]) -> list[Arm]:
     """The arms that depend on the first answers: length-matched random of the leaders, the winner at a second rate."""
-    arms = length_matched(setup, [arm for arm in results if (arm.method, arm.budget) in first.leaders])
+    every = setup.design.matched == "all"
+    leads = lambda arm: (arm.method, arm.budget) in first.leaders or (every and arm.kind in ("control", "method"))  # noqa: E731
+    arms = length_matched(setup, [arm for arm in results if leads(arm)])
     if first.winner is not None and setup.design.second_rate is not None:
         method, budget = first.winner
         again = [arm for arm in results if arm.budget == budget and arm.method in ("random", method)]
@@ -131,6 +148,6 @@ def _selections(bench: Bench, results: Mapping[Arm, ArmResult]) -> pl.DataFrame:
             }
         )
         for arm in results
-        if arm.kind in ("random", "control", "method", "length-matched")
+        if arm.kind in CHOSEN
     ]
     return pl.concat(parts)

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from curate.comparison.evidence import Evidence
 from curate.comparison.tables import markdown_costs, markdown_table
 from curate.files import output_folder
 from curate.manifests import write_left_out
@@ -41,6 +42,7 @@ class Verdict:
     remarks   sentences on what the numbers rest on and what is missing
     selections  the picks of every arm: method, kind, budget, seed, row_id
     pool, unusable  the rows compared on, and those that the models cannot use
+    evidence  what every arm scored on every item, from which `conclude` judges again
     manifest  versions, models, pool, stages, and the artifacts of the store that it was made from
     """
 
@@ -52,6 +54,7 @@ class Verdict:
     manifest: dict[str, Any] = field(default_factory=dict)
     pool: Pool | None = None
     unusable: tuple[Unusable, ...] = ()
+    evidence: Evidence | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         return f"Verdict({self.headline!r}, {len(self.arms)} arms; .frame, .remarks, .to_markdown())"
@@ -74,11 +77,13 @@ class Verdict:
         return "\n".join(lines) + "\n"
 
     def write(self, out: str | Path, *, overwrite: bool = False) -> None:
-        """The verdict as JSON, Parquet and Markdown, picks, rows left out, manifest: a folder that appears whole or not."""
+        """JSON, Parquet and Markdown, picks, evidence, rows left out, manifest: a folder that appears whole or not."""
         with output_folder(out, overwrite=overwrite) as folder:
             (folder / "verdict.json").write_text(json.dumps(self.to_json(), indent=1, default=str) + "\n")
             self.frame.write_parquet(folder / "verdict.parquet")
             self.selections.write_parquet(folder / "selections.parquet")
+            if self.evidence is not None:
+                self.evidence.write(folder)
             (folder / "verdict.md").write_text(self.to_markdown())
             if self.pool is not None:
                 write_left_out(self.pool, self.unusable, folder)

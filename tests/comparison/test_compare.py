@@ -14,6 +14,7 @@ from curate.cli import _main
 from curate.comparison.arms import Arm, ArmResult, Bench
 from curate.comparison.choosing import Cost
 from curate.comparison.design import Design
+from curate.comparison.evidence import Evidence, Measure
 from curate.comparison.judging import judge
 from curate.comparison.remarks import headline, remarks
 from curate.comparison.statistics import holm
@@ -295,12 +296,11 @@ def concluded(means, metric="response_loss", spread=0.02, seeds=5, margin=0.01):
             kind, of = KINDS.get(method, ("method", None))
             arm = Arm(method, "10%", seed, (seed, seed + 1), TrainConfig(), kind, of)
             results[arm] = ArmResult(account, pl.DataFrame(items))
-    task = Task("eval", None, metric)
-    bench = SimpleNamespace(model=None, rows=SimpleNamespace(size=40), tasks=[(task, SimpleNamespace(size=8))])
+    evidence = Evidence((Measure("eval", metric),), 40, results)
     design = Design((), (Budget.parse("10%"),), tuple(range(seeds)), TrainConfig(tokens=100), margin, 0.95)
-    judged = judge(design, bench, results, {})
+    judged = judge(design, evidence)
     verdict = SimpleNamespace(
-        arms=judged.rows, headline=headline(judged.rows, seeds), remarks=remarks(design, bench, judged, results), judged=judged
+        arms=judged.rows, headline=headline(judged.rows, seeds), remarks=remarks(design, evidence, judged), judged=judged
     )
     return verdict, {arm["method"]: arm for arm in verdict.arms}, results
 
@@ -375,8 +375,9 @@ def test_when_a_selection_pays():
         if arm.kind == "ceiling":
             result.account["flops"] = 6e11
     design = Design((), (Budget.parse("10%"),), tuple(range(5)), TrainConfig(tokens=100), 0.01, 0.95)
-    bench = SimpleNamespace(model=None, rows=SimpleNamespace(size=40), tasks=[(Task("eval", None), SimpleNamespace(size=8))])
-    [m] = [r for r in judge(design, bench, results, {"m": Cost(9.0, 6e12)}).rows if r["method"] == "m"]
+    costs = {("m", 0): Cost(8.0, 5e12), ("m", 1): Cost(10.0, 7e12)}
+    evidence = Evidence((Measure("eval", "response_loss"),), 40, results, costs)
+    [m] = [r for r in judge(design, evidence).rows if r["method"] == "m"]
     assert m["pays_after"] == 11  # 6e12 / (6e11 - 6e9) is 10.1
     assert (m["select_seconds"], m["select_flops"], m["train_flops"], m["steps"]) == (9.0, 6e12, 6e9, 3)
 
