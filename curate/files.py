@@ -11,6 +11,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Iterable, Iterator
+from itertools import count
 from pathlib import Path
 
 from curate.errors import InputError
@@ -165,13 +166,22 @@ def check_output(
 
 @contextlib.contextmanager
 def output_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
-    """Yield a temporary folder that becomes `path` when the block ends well; with `overwrite` it replaces one."""
+    """Yield a temporary folder that becomes `path` when the block ends well; with `overwrite` it replaces one.
+
+    Where somebody else has written to `path` meanwhile, it becomes `path`-2 (or -3, ...), and an InputError says so.
+    """
     check_output(path, overwrite=overwrite)
     final = Path(path)
     old = None
     with atomic_folder(final) as temporary:
         (temporary / MARKER).write_text("made by curate; --overwrite may replace this folder\n")
         yield temporary
+        try:
+            check_output(path, overwrite=overwrite)  # again: another run may have written there meanwhile
+        except InputError as error:
+            spare = next(name for n in count(2) if not (name := final.with_name(f"{final.name}-{n}")).exists())
+            os.rename(temporary, spare)
+            raise InputError(f"{error}; the results of this run lie in {spare}") from None
         if final.exists():
             old = temporary_name(final)
             os.rename(final, old)

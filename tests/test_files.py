@@ -61,6 +61,19 @@ def test_of_two_writers_the_first_wins(tmp_path):
     assert (tmp_path / "out" / "x").read_text() == "theirs" and names(tmp_path) == ["out"]
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_that_came_meanwhile_is_left_alone(tmp_path, overwrite):
+    with (
+        pytest.raises(InputError, match="results of this run lie in .*out-2"),
+        output_folder(tmp_path / "out", overwrite=overwrite) as folder,
+    ):
+        (folder / "mine").write_text("late")
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "theirs").write_text("first")
+    assert names(tmp_path) == ["out", "out-2"] and (tmp_path / "out-2" / "mine").read_text() == "late"
+    assert (tmp_path / "out" / "theirs").read_text() == "first"
+
+
 def test_an_empty_output_folder_may_be_there(tmp_path):
     (tmp_path / "out").mkdir()
     with output_folder(tmp_path / "out") as folder:

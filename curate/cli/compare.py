@@ -29,7 +29,7 @@ def compare(
     tokens: Annotated[int | None, Option(min=1, help="processed tokens of each training")] = None,
     epochs: Annotated[float | None, Option(help="instead: epochs of the largest budget (default 3)")] = None,
     full: Annotated[bool, Option("--full/--no-full", help="also train on the whole pool")] = True,
-    margin: Annotated[float, Option(help="what counts as equivalent, as a fraction of random's metric")] = 0.01,
+    margin: Annotated[float, Option(help="what counts as equivalent: a fraction of random's loss; shares as they are")] = 0.01,
     second_rate: Annotated[float, Option(help="where a selection beats random, try both at this multiple of the rate; 0: not")]
     = 0.333,
     matched: Annotated[str, Option(help="whom to hold against random rows with replies as long: leaders or all")] = "leaders",

@@ -31,10 +31,10 @@ class Cost:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The arms of a comparison's first round, and what it took to choose, by method and seed."""
+    """The arms of a comparison's first round, and what it took to choose, by method, budget and seed."""
 
     arms: list[Arm]
-    costs: Mapping[tuple[str, int], Cost]
+    costs: Mapping[tuple[str, str, int], Cost]
 
 
 Chose = tuple[tuple[int, ...], TokenWeights | None]  # positions, ascending, and what their tokens count
@@ -46,24 +46,21 @@ def choose_all(setup: Setup) -> Chosen:
     What draws or trains something is chosen anew for each seed. Raises InputError when a method picks nothing.
     """
     design, prepared, engine = setup.design, setup.prepared, setup.bench.engine
-    spent: dict[tuple[str, int], list[Cost]] = {}
+    costs: dict[tuple[str, str, int], Cost] = {}
     arms: list[Arm] = []
     for seed in design.seeds:
         base = design.recipe.model_copy(update={"seed": seed})
-        counted: set[tuple[str, int]] = set()
         for choice in choices(engine, prepared, design.methods, design.budgets, seed):
             positions, tokens = _in_order(choice.picks)
             if not positions:
                 raise InputError(f"{choice.name} picks no row at a budget of {choice.budget}")
-            if (choice.name, id(choice.seen)) not in counted:  # what serves all budgets is paid for once
-                counted.add((choice.name, id(choice.seen)))
-                spent.setdefault((choice.name, seed), []).append(Cost(*engine.cost(choice.seen, choice.method)))
+            costs[choice.name, str(choice.budget), seed] = Cost(*engine.cost(choice.seen, choice.method))
             recipe = choice.method.training(choice.data, choice.seen, base)
             arms.append(Arm(choice.name, str(choice.budget), seed, positions, recipe, _kind(choice.name), tokens=tokens))
     if design.full:
         arms += _full(prepared, design)
     arms.append(Arm("untrained", "0", design.seeds[0], (), None, "untrained"))
-    return Chosen(arms, {key: Cost.mean(found) for key, found in spent.items()})
+    return Chosen(arms, costs)
 
 
 def _in_order(picks: Picks) -> Chose:

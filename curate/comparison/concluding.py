@@ -33,7 +33,7 @@ def verdict_of(design: Design, evidence: Evidence, config: Mapping[str, Any], se
     judged = judge(design, evidence)
     return Verdict(
         judged.rows,
-        headline(judged.rows, len(design.seeds)),
+        headline(judged.rows, len(design.seeds), design.confidence),
         [*evidence.said, *remarks(design, evidence, judged)],
         dict(config),
         selections,

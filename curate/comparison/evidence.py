@@ -42,7 +42,7 @@ class Evidence:
     measures      the evaluation sets, the primary one first.
     rows          how many the pool has.
     results       what came of each arm.
-    costs         what choosing took, by method and seed.
+    costs         what choosing took, by method, budget and seed.
     fingerprints  of what all arms share: models, rows of the pool, and what they are evaluated on.
     said          remarks on what was compared, such as rows that were left out.
     """
@@ -50,7 +50,7 @@ class Evidence:
     measures: tuple[Measure, ...]
     rows: int
     results: Mapping[Arm, ArmResult]
-    costs: Mapping[tuple[str, int], Cost] = field(default_factory=dict)
+    costs: Mapping[tuple[str, str, int], Cost] = field(default_factory=dict)
     fingerprints: Mapping[str, Any] = field(default_factory=dict)
     said: tuple[str, ...] = ()
 
@@ -58,9 +58,9 @@ class Evidence:
         """The same with further arms."""
         return replace(self, results={**self.results, **more})
 
-    def cost(self, method: str) -> Cost:
+    def cost(self, method: str, budget: str) -> Cost:
         """What choosing by a method took, a mean over seeds; nothing for what does not choose."""
-        found = [cost for (name, _), cost in self.costs.items() if name == method]
+        found = [cost for key, cost in self.costs.items() if key[:2] == (method, budget)]
         return Cost.mean(found) if found else Cost()
 
     def items(self) -> pl.DataFrame:
@@ -81,7 +81,7 @@ class Evidence:
         self.items().write_parquet(folder / FOLDER / "items.parquet")
         lines = []
         for arm, result in self.results.items():
-            cost = self.costs.get((arm.method, arm.seed))
+            cost = self.costs.get((arm.method, arm.budget, arm.seed))
             chosen = {} if cost is None else {"select_seconds": cost.seconds, "select_flops": cost.flops}
             names = {"method": arm.method, "budget": arm.budget, "seed": arm.seed, "kind": arm.kind, "of": arm.of}
             account = {name: float(number) for name, number in result.account.items()}
@@ -109,7 +109,7 @@ class Evidence:
             account = {name: number for name, number in line.items() if number is not None}
             results[arm] = ArmResult(account, items.with_columns(pl.Series("value", values, dtype=pl.Float64)))
             if seconds is not None:
-                costs[arm.method, arm.seed] = Cost(seconds, flops)
+                costs[arm.method, arm.budget, arm.seed] = Cost(seconds, flops)
         measures = tuple(Measure(name, metric) for name, metric in about["measures"])
         return cls(measures, about["rows"], results, costs, about["fingerprints"], tuple(about["said"]))
 

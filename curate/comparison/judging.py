@@ -154,11 +154,12 @@ class _Table:
     def _row(self, group: Group) -> Row:
         method, budget = group.key
         difference = self.differences.get(group.key)
-        chosen = self.evidence.cost(method)
+        chosen = self.evidence.cost(method, budget)
         return {
             "method": method,
             "budget": budget,
             "kind": group.kind,
+            "of": group.arms[0].of,
             "task": self.task.name,
             "metric": self.task.metric,
             "rows": len(group.arms[0].positions),
@@ -220,13 +221,15 @@ class _Table:
         return float((group.values(self.task.name) @ self.weights).mean())
 
     def decide(self) -> None:
-        """The answers: Holm over all arms against random, over the leaders against their length-matched random, and the
-        winner at the second learning rate by itself."""
+        """The answers: Holm over all arms against random; the leaders against their length-matched random, and the winner at the
+        second learning rate, each as one of all the selections that it was picked from."""
         family = [key for key, group in self.groups.items() if group.kind in ("method", "control", "full")]
         for key, word, p in self._answers({key: self.differences[key] for key in family}):
             self.rows[key].update(answer=word, p_holm=p, in_family=True)
+        # What is tried again was picked for how it came out, so all that it was picked from counts.
+        among = sum(self.groups[key].kind != "full" for key in family)
         again = {key: d for key, d in self.differences.items() if self.groups[key].kind == "second rate"}
-        for key, word, _ in self._answers(again):
+        for key, word, _ in self._answers(again, among):
             self.rows[key].update(answer=word)
         matched = {
             (group.arms[0].of or "", group.arms[0].budget): group
@@ -234,7 +237,7 @@ class _Table:
             if group.kind == "length-matched"
         }
         against = {key: self.difference(self.groups[key], group) for key, group in matched.items()}
-        for key, word, _ in self._answers(against):
+        for key, word, _ in self._answers(against, among):
             found = {name: _number(against[key], name) for name in ("mean", "ci_low", "ci_high")}
             self.rows[key].update(
                 vs_matched=found["mean"],
@@ -243,9 +246,11 @@ class _Table:
                 vs_matched_answer=word,
             )
 
-    def _answers(self, family: Mapping[tuple[str, str], Difference]) -> Iterable[tuple[tuple[str, str], str, float | None]]:
-        """(arm, answer, Holm's p-value) of each difference in a family of tests."""
-        adjusted = holm([difference.p_value for difference in family.values()])
+    def _answers(
+        self, family: Mapping[tuple[str, str], Difference], among: int = 0
+    ) -> Iterable[tuple[tuple[str, str], str, float | None]]:
+        """(arm, answer, Holm's p-value) of each difference in a family of tests, picked from so many."""
+        adjusted = holm([difference.p_value for difference in family.values()], among=among)
         for (key, difference), p in zip(family.items(), adjusted, strict=True):
             # The margin is a share of the control's value; where values lie between 0 and 1, of that range.
             scale = 1.0 if self.task.how.bounded else abs(self.rows[key]["mean"] - difference.mean)

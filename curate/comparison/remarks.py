@@ -17,7 +17,7 @@ Row = Mapping[str, Any]
 IN_COMMON = 0.5  # share of rows beyond which a length-matched control is hardly another choice
 
 
-def headline(rows: Sequence[Row], seeds: int) -> str:
+def headline(rows: Sequence[Row], seeds: int, confidence: float = 0.95) -> str:
     """What a newcomer should take away, in one sentence or two."""
     tested = [row for row in rows if row["in_family"] and row["kind"] != "full"]
     better = sorted((row for row in tested if row["answer"] == "better"), key=lambda row: row["diff_from_random"] * _sign(row))
@@ -28,7 +28,7 @@ def headline(rows: Sequence[Row], seeds: int) -> str:
         return (
             f"{best['method']} at {best['budget']} beats random: {_metric(best)} {best['mean']:.3f}, "
             f"{abs(best['diff_from_random']):.3f} {'lower' if _sign(best) > 0 else 'higher'} than random at equal training "
-            f"tokens (95% interval {best['ci_low']:+.3f} to {best['ci_high']:+.3f}){others}."
+            f"tokens ({confidence:.0%} interval {best['ci_low']:+.3f} to {best['ci_high']:+.3f}){others}."
             f"{_against_matched(best)}{_at_second_rate(best, rows)}"
         )
     groups = [
@@ -51,10 +51,11 @@ def _against_matched(best: Row) -> str:
 
 
 def _at_second_rate(best: Row, rows: Sequence[Row]) -> str:
-    again = [row for row in rows if row["kind"] == "second rate" and row["answer"] and row["task"] == best["task"]]
+    same = lambda row: all(row[name] == best[name] for name in ("task", "budget"))  # noqa: E731
+    again = [row for row in rows if row["kind"] == "second rate" and row["of"] == best["method"] and row["answer"] and same(row)]
     if not again:
         return ""
-    [row] = again
+    row = again[0]
     held = {"better": "It held", "worse": "It turned round", "equivalent": "It did not hold"}
     start, rate = held.get(row["answer"], "It was not confirmed"), row["method"].rpartition(" ")[2]
     return f" {start} at a second learning rate, {rate} ({row['diff_from_random']:+.3f})."
@@ -71,8 +72,8 @@ def remarks(design: Design, evidence: Evidence, judged: Judged) -> list[str]:
         f"{counted(len(design.seeds), 'seed')} and {counted(items, 'evaluation item')}.",
         f"p-values are Holm's over {counted(len(family), 'test')}: the difference from random of each selection at each budget"
         f"{', and of the whole pool at equal tokens from random at the largest budget' if design.full else ''}, in "
-        f"{task.metric.replace('_', ' ')} on {task.name}. Intervals are of each difference by itself, so one may exclude 0 where "
-        "the answer is undecided.",
+        f"{task.metric.replace('_', ' ')} on {task.name}. Intervals ({1 - design.alpha:.0%}) are of each difference by "
+        "itself, so one may exclude 0 where the answer is undecided.",
     ]
     for each in evidence.measures:
         value = flat(each, list(results.values()))

@@ -18,14 +18,14 @@ from curate.comparison.judging import Judged, judge
 from curate.comparison.overlap import measured_overlap
 from curate.comparison.verdict import Verdict
 from curate.engine import Engine
-from curate.evaluation.tasks import Task
+from curate.evaluation.tasks import EVALUATE_VERSION, Task
 from curate.jobs import Job
 from curate.lm.models import ModelSpec
 from curate.manifests import made_from
 from curate.method import Method
 from curate.preparation import PoolLike
 from curate.requests import Embedder
-from curate.training.config import TrainConfig
+from curate.training.config import TRAIN_VERSION, TrainConfig
 from curate.versions import versions
 
 
@@ -60,7 +60,7 @@ def compare(
     recipe       the training settings of all arms; its length is set here.
     embedder     for methods that compare rows: hidden, tfidf or a sentence-transformers model (`curate.embedding`).
     full         also train on the whole pool: at equal tokens, and for one epoch as a ceiling outside the tests.
-    margin       what counts as equivalent, as a fraction of the metric under random picks.
+    margin       what counts as equivalent, as a fraction of the metric under random picks; of metrics from 0 to 1 as it is.
     second_rate  where a selection beats random, both are trained again at this multiple of the learning rate; None: not.
 
     matched      leaders: the best arm at each budget and all that beat random are also held against random rows with replies as
@@ -100,7 +100,9 @@ def _fingerprints(setup: Setup) -> dict[str, Any]:
     bench, data = setup.bench, setup.prepared.data
     engine = bench.engine
     return {
+        "trainer or evaluation": [TRAIN_VERSION, EVALUATE_VERSION],
         "model": engine.model_hash(bench.model),
+        "chat template or length limit": repr(engine.encoding_spec(bench.model)),
         "scoring model": engine.model_hash(data.model),
         "pool": bench.rows.fingerprint,
         **{f"evaluation set {task.name}": repr(task.identity(rows.fingerprint)) for task, rows in bench.tasks},

@@ -108,12 +108,31 @@ def disguised(
     draw their seeds from the N arms with replacement, no two the same arm for the same seed; items are drawn with
     replacement within their sources and shared, as in a comparison.
     """
-    items = np.concatenate(
-        [rng.choice(np.flatnonzero(sources == source), np.sum(sources == source)) for source in np.unique(sources)]
-    )
+    items = _items(sources, rng)
     picked = np.array([rng.choice(len(losses), arms + 1, replace=False) for _ in range(seeds)])  # [S, arms + 1]
     weights = weights_by_source(tokens[items], sources[items])
     control = losses[picked[:, 0]][:, items]
     found = [paired_difference(losses[picked[:, arm]][:, items], control, weights, sources[items]) for arm in range(1, arms + 1)]
     adjusted = holm([difference.p_value for difference in found])
     return [answer(difference, p, margin=0.0) for difference, p in zip(found, adjusted)]
+
+
+def leader(
+    losses: _Floats, tokens: _Floats, sources: NDArray[Any], *, arms: int, seeds: int, rng: np.random.Generator, among: int
+) -> str:
+    """The answer of the best of some disguised random arms against one more random arm, the control that leaders are given.
+
+    among: how many tests it counts as one of. The rest as for `disguised`.
+    """
+    items = _items(sources, rng)
+    picked = np.array([rng.choice(len(losses), arms + 1, replace=False) for _ in range(seeds)])
+    weights = weights_by_source(tokens[items], sources[items])
+    best = int(np.argmin([(losses[picked[:, arm]][:, items] @ weights).mean() for arm in range(arms)]))
+    found = paired_difference(losses[picked[:, best]][:, items], losses[picked[:, -1]][:, items], weights, sources[items])
+    return answer(found, holm([found.p_value], among=among)[0], margin=0.0)
+
+
+def _items(sources: NDArray[Any], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Items drawn with replacement within their sources."""
+    every = [np.flatnonzero(sources == source) for source in np.unique(sources)]
+    return np.concatenate([rng.choice(some, len(some)) for some in every])

@@ -66,6 +66,13 @@ class Difference:
     var_seed: float
     var_item: float
     var_residual: float
+    parts: tuple[tuple[float, float], ...] = ()  # of se^2, each with its degrees of freedom
+
+    def half_width(self, alpha: float) -> float:
+        """Half the width of the interval at level `alpha`; NaN where the standard error is unknown."""
+        if not self.parts:
+            return nan
+        return float(half_width(self.parts, alpha)) if alpha < 1 else 0.0
 
 
 def paired_difference(
@@ -118,6 +125,7 @@ def paired_difference(
         var_seed=s * max(seeds - residual, 0.0),
         var_item=n * alone,
         var_residual=s * n * residual,
+        parts=parts,
     )
 
 
@@ -248,11 +256,12 @@ def weights_by_source(tokens: ArrayLike, sources: Sequence[Any] | NDArray[Any]) 
     return counted / totals[code] / totals.size
 
 
-def holm(p_values: Sequence[float] | _Floats) -> _Floats:
+def holm(p_values: Sequence[float] | _Floats, *, among: int = 0) -> _Floats:
     """Holm's (1979) adjusted p-values, [m]: reject those at most alpha, and the family-wise error is at most alpha.
 
     The i-th smallest becomes the largest over j <= i of (m - j + 1) p_(j), at most 1. NaN stays NaN and does not
     count in m: a comparison without a p-value can never be called significant, so it can cause no false alarm.
+    among: how many comparisons these were picked from for how they came out; m is at least that.
     Raises ValueError for a p-value outside [0, 1].
     """
     p = np.asarray(p_values, dtype=np.float64)
@@ -261,7 +270,8 @@ def holm(p_values: Sequence[float] | _Floats) -> _Floats:
         raise ValueError("p-values must lie between 0 and 1")
     ordered = there[np.argsort(p[there], kind="stable")]
     adjusted = np.full(p.shape, nan)
-    adjusted[ordered] = np.minimum(np.maximum.accumulate(p[ordered] * np.arange(ordered.size, 0, -1)), 1.0)
+    steps = max(ordered.size, among) - np.arange(ordered.size)
+    adjusted[ordered] = np.minimum(np.maximum.accumulate(p[ordered] * steps), 1.0)
     return adjusted
 
 
@@ -282,5 +292,4 @@ def answer(
         return "undecided"
     if p_adjusted <= alpha and difference.mean != 0:
         return "better" if (difference.mean < 0) == lower_is_better else "worse"
-    half = t_quantile(2 * alpha, difference.df) * difference.se
-    return "equivalent" if abs(difference.mean) + half < margin else "undecided"
+    return "equivalent" if abs(difference.mean) + difference.half_width(2 * alpha) < margin else "undecided"

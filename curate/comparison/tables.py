@@ -6,7 +6,7 @@ from typing import Any
 from curate.evaluation.metrics import find_metric
 
 COLUMNS = (
-    "method", "budget", "rows", "mean", "vs random", "95% interval", "p (Holm)", "answer", "vs as long", "epochs", "steps",
+    "method", "budget", "rows", "mean", "vs random", "interval", "p (Holm)", "answer", "vs as long", "epochs", "steps",
     "loss tokens", "seeds agree",
 )  # fmt: skip
 COSTS = (
@@ -26,7 +26,7 @@ def table_row(arm: Mapping[str, Any]) -> dict[str, str]:
         "rows": f"{arm['rows']:,}",
         "mean": f"{arm['mean']:.3f}",
         "vs random": "" if arm["diff_from_random"] is None else f"{arm['diff_from_random']:+.3f}",
-        "95% interval": interval,
+        "interval": interval,
         "p (Holm)": "" if arm["p_holm"] is None else "<0.001" if arm["p_holm"] < 0.001 else f"{arm['p_holm']:.3f}",
         "answer": arm["answer"] or "",
         "vs as long": "" if arm["vs_matched"] is None else f"{arm['vs_matched']:+.3f} {arm['vs_matched_answer']}",

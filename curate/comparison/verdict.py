@@ -16,7 +16,8 @@ from curate.preparation import Unusable
 from curate.store import write_manifest
 
 SCHEMA = {
-    "method": pl.String, "budget": pl.String, "kind": pl.String, "task": pl.String, "metric": pl.String, "rows": pl.Int64,
+    "method": pl.String, "budget": pl.String, "kind": pl.String, "of": pl.String, "task": pl.String, "metric": pl.String,
+    "rows": pl.Int64,
     "mean": pl.Float64, "diff_from_random": pl.Float64, "ci_low": pl.Float64, "ci_high": pl.Float64, "p_value": pl.Float64,
     "p_holm": pl.Float64, "answer": pl.String, "in_family": pl.Boolean, "vs_matched": pl.Float64,
     "vs_matched_low": pl.Float64, "vs_matched_high": pl.Float64, "vs_matched_answer": pl.String, "seeds": pl.Int64,

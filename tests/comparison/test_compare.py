@@ -375,7 +375,7 @@ def test_when_a_selection_pays():
         if arm.kind == "ceiling":
             result.account["flops"] = 6e11
     design = Design((), (Budget.parse("10%"),), tuple(range(5)), TrainConfig(tokens=100), 0.01, 0.95)
-    costs = {("m", 0): Cost(8.0, 5e12), ("m", 1): Cost(10.0, 7e12)}
+    costs = {("m", "10%", 0): Cost(8.0, 5e12), ("m", "10%", 1): Cost(10.0, 7e12), ("m", "20%", 0): Cost(99.0, 9e12)}
     evidence = Evidence((Measure("eval", "response_loss"),), 40, results, costs)
     [m] = [r for r in judge(design, evidence).rows if r["method"] == "m"]
     assert m["pays_after"] == 11  # 6e12 / (6e11 - 6e9) is 10.1

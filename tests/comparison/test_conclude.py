@@ -27,17 +27,24 @@ SETTINGS = {
 }  # fmt: skip
 
 
-def write(folder, seeds, methods=("m",), *, config=None, fingerprints=None, shift=0.0, full=True, metric="response_loss"):
+def write(
+    folder, seeds, methods=("m",), *, config=None, fingerprints=None, shift=0.0, full=True, metric="response_loss", again=None
+):
     """The folder of a verdict on results that depend on method and seed alone, whatever else is in the comparison."""
     results, costs, picks = {}, {}, []
+    for seed in seeds if again else ():
+        for name in ("random", again):
+            rng = np.random.default_rng([sum(name.encode()), seed, 1])
+            arm = Arm(f"{name}, rate 0.001", "10%", seed, (), RECIPE, "second rate", name)
+            results[arm] = result(2.5 - 0.3 * (name != "random") + 0.01 * rng.standard_normal(ITEMS))
     for method in ("random", *methods):
         for seed in seeds:
             rng = np.random.default_rng([sum(method.encode()), seed])
-            values = 2 + shift - 0.3 * (method == "m") + 0.02 * rng.standard_normal(ITEMS) + 0.02 * rng.standard_normal()
+            values = 2 + shift - 0.3 * (method[0] == "m") + 0.02 * rng.standard_normal(ITEMS) + 0.02 * rng.standard_normal()
             rows = tuple(sorted(rng.choice(ROWS, 4, replace=False).tolist()))
             arm = Arm(method, "10%", seed, rows, RECIPE, "random" if method == "random" else "method")
             results[arm] = result(values, seconds=10.0 + seed)
-            costs[method, seed] = Cost(2.0 + seed, 1e9)
+            costs[method, "10%", seed] = Cost(2.0 + seed, 1e9)
             picks += [(method, arm.kind, "10%", seed, f"row{position:02}") for position in rows]
     for seed in seeds if full else ():
         results[Arm("full", "100%", seed, tuple(range(ROWS)), RECIPE, "full")] = result(np.full(ITEMS, 1.9) + seed / 100)
@@ -126,6 +133,17 @@ def test_what_lacks_a_seed_is_left_out(tmp_path):
     assert "n at 10% left out: it was not run for seeds 3, 4." in found.remarks
     assert "full at 100% left out: it was not run for seeds 3, 4." in found.remarks
     assert found.config["methods"] == ["random", "m"] and set(found.selections["method"]) == {"random", "m"}
+
+
+def test_two_winners_at_a_second_rate(tmp_path):
+    """Comparisons that were led by different methods: the headline speaks of the best one's own second rate."""
+    for name, method in (("a", "m"), ("b", "mm")):
+        write(tmp_path / name, [0, 1, 2], [method], again=method)
+    found = curate.conclude([tmp_path / "a", tmp_path / "b"])
+    assert {arm["of"] for arm in found.arms if arm["kind"] == "second rate"} == {"m", "mm", "random"}
+    best = min((arm for arm in found.arms if arm["kind"] == "method"), key=lambda arm: arm["mean"])
+    [own] = [arm for arm in found.arms if arm["of"] == best["method"]]
+    assert f"at a second learning rate, 0.001 ({own['diff_from_random']:+.3f})" in found.headline
 
 
 @pytest.mark.parametrize(

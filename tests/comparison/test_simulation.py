@@ -153,6 +153,19 @@ def test_a_disguised_random_is_not_called_better(arms, seeds):
     assert better(arms, seeds, seeds) <= 5
 
 
+def led(arms, among):
+    rng = np.random.default_rng(12)
+    return sum(simulation.leader(*arms, arms=12, seeds=5, rng=rng, among=among) == "better" for _ in range(200))
+
+
+def test_the_best_of_many_is_not_called_better_than_one_more_random_arm(arms):
+    assert led(arms, 12) <= 8
+
+
+def test_who_forgets_that_it_was_picked_calls_it_better(arms):
+    assert led(arms, 1) > 16
+
+
 def test_who_forgets_the_seeds_calls_it_better(arms, monkeypatch):
     """The t test over items alone: the check above can fail."""
 

@@ -293,6 +293,11 @@ def test_holm_by_hand():
     assert holm([]).size == 0
 
 
+def test_holm_among_more_by_hand():
+    assert holm([0.01, 0.02], among=5) == pytest.approx([0.05, 0.08])
+    assert holm([0.04, 0.01, 0.03, 0.02], among=2) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+
+
 def test_holm_leaves_unknowns_out():
     assert holm([0.01, math.nan, 0.04]) == pytest.approx([0.02, math.nan, 0.04], nan_ok=True)
     with pytest.raises(ValueError):
@@ -327,6 +332,7 @@ def made(mean, se, df=1e6, p=None, seeds=3, items=100, parts=(0.0, 0.0, 0.0)):
         var_seed=parts[0],
         var_item=parts[1],
         var_residual=parts[2],
+        parts=((se**2, df),),
     )
 
 
@@ -344,6 +350,15 @@ def made(mean, se, df=1e6, p=None, seeds=3, items=100, parts=(0.0, 0.0, 0.0)):
 )
 def test_answers(mean, se, p, lower, expected):
     assert answer(made(mean, se), p, margin=0.1, lower_is_better=lower) == expected
+
+
+def test_equivalence_takes_the_interval_at_twice_the_level():
+    """That of the rule at 10%, which for few seeds is narrower than the interval at 5% by other quantiles of the same t."""
+    rng = np.random.default_rng(3)
+    d = 0.1 * rng.standard_normal((2, 1)) + rng.standard_normal((1, 30)) + 0.05
+    found, narrow = difference_of(d), difference_of(d, confidence=0.9)
+    reach = max(abs(narrow.ci_low), abs(narrow.ci_high))
+    assert answer(found, 0.9, margin=reach * 0.999) == "undecided" != answer(found, 0.9, margin=reach * 1.001)
 
 
 def test_equivalence_is_two_one_sided_tests():

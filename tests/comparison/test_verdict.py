@@ -15,7 +15,7 @@ KINDS = {"random": "random", "full": "full", "full, 1 epoch": "ceiling", "untrai
 def arm(method="m", answer=None, difference=None, **more):
     """One arm; `answer` puts it into the family."""
     return {
-        "method": method, "budget": "10%", "kind": KINDS.get(method, "method"), "task": "eval", "metric": "response_loss", "rows": 100, "mean": 2.0,
+        "method": method, "budget": "10%", "kind": KINDS.get(method, "method"), "of": None, "task": "eval", "metric": "response_loss", "rows": 100, "mean": 2.0,
         "diff_from_random": difference, "ci_low": None if difference is None else difference - 0.02,
         "ci_high": None if difference is None else difference + 0.02, "p_value": None if difference is None else 0.01,
         "p_holm": None if difference is None else 0.03, "answer": answer, "seeds": 5, "train_tokens": 1000, "loss_tokens": 400,
@@ -93,7 +93,7 @@ def test_a_row_for_people():
     assert tuple(row) == COLUMNS
     assert row == {
         "method": "a", "budget": "10%", "rows": "12,345", "mean": "1.235", "vs random": "+0.123",
-        "95% interval": "+0.103 to +0.143", "p (Holm)": "<0.001", "answer": "worse", "vs as long": "", "epochs": "2.5",
+        "interval": "+0.103 to +0.143", "p (Holm)": "<0.001", "answer": "worse", "vs as long": "", "epochs": "2.5",
         "steps": "12", "loss tokens": "400", "seeds agree": "",
     }  # fmt: skip
     assert table_row(arm("a", agree=0.415, agree_random=0.0526))["seeds agree"] == "0.41 (0.05)"
@@ -114,12 +114,12 @@ def test_what_an_arm_took():
 
 def test_a_control_has_no_difference():
     row = table_row(CONTROL)
-    assert [row[name] for name in ("vs random", "95% interval", "p (Holm)", "answer")] == [""] * 4
+    assert [row[name] for name in ("vs random", "interval", "p (Holm)", "answer")] == [""] * 4
 
 
 def test_one_seed_has_a_difference_but_no_interval():
     row = table_row(arm("a", "undecided", -0.1, ci_low=None, ci_high=None, p_holm=None))
-    assert row["vs random"] == "-0.100" and row["95% interval"] == "" == row["p (Holm)"]
+    assert row["vs random"] == "-0.100" and row["interval"] == "" == row["p (Holm)"]
 
 
 def cells(line):
