@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
+    from curate.budget import Budget
     from curate.chain import run_recipe
     from curate.comparison import Verdict, compare, conclude
     from curate.earlier import given
@@ -25,18 +26,27 @@ if TYPE_CHECKING:
     from curate.errors import CurateError, InputError
     from curate.evaluation.metrics import metric
     from curate.evaluation.tasks import Task
+    from curate.lm.models import ModelSpec
     from curate.measurement import Evaluation, evaluate
+    from curate.method import Method
     from curate.observation import Observed, observe
     from curate.pool import Pool, read_pool, refine
+    from curate.recipe import read_recipe
     from curate.scoring import Scores, score
     from curate.selection import Selection, select
     from curate.store import Store
+    from curate.training.config import TrainConfig
     from curate.truth import Judged, judge
     from curate.tuning import train
     from curate.vectors import Embedded, embed
 
 # Names are loaded when they are first used: `import curate` and the command line start without torch.
 _HOME = {
+    "Budget": "curate.budget",
+    "Method": "curate.method",
+    "ModelSpec": "curate.lm.models",
+    "TrainConfig": "curate.training.config",
+    "read_recipe": "curate.recipe",
     "compare": "curate.comparison",
     "conclude": "curate.comparison",
     "Verdict": "curate.comparison",
@@ -66,9 +76,10 @@ _HOME = {
     "train": "curate.tuning",
 }
 __all__ = [
-    "CurateError", "Embedded", "Engine", "Evaluation", "InputError", "Judged", "Observed", "Pool", "Scores", "Selection",
-    "Store", "Task", "Verdict", "compare", "conclude", "embed", "evaluate", "given", "judge", "metric", "observe", "read_pool",
-    "refine", "run_recipe", "score", "select", "train",
+    "Budget", "CurateError", "Embedded", "Engine", "Evaluation", "InputError", "Judged", "Method", "ModelSpec",
+    "Observed", "Pool", "Scores", "Selection", "Store", "Task", "TrainConfig", "Verdict", "compare", "conclude",
+    "embed", "evaluate", "given", "judge", "metric", "observe", "read_pool", "read_recipe", "refine", "run_recipe",
+    "score", "select", "train",
 ]  # fmt: skip
 
 

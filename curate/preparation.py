@@ -19,6 +19,7 @@ from curate.evaluation.tasks import Task
 from curate.lm.models import ModelSpec
 from curate.method import Data, Method
 from curate.pool import Pool, TokenLabels, kept_repeats, read_labels, read_pool
+from curate.pool.memory import is_path
 from curate.registry import label, make_method
 from curate.requests import Embedder, SentenceEncoder
 from curate.resources import default_model
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 
 TOKENS_FILE = "tokens.parquet"  # beside the data of a selection that chose tokens
-PoolLike = Pool | str | Path | Sequence[str | Path]
+PoolLike = Any  # a Pool, or what `read_pool` reads: paths, or rows in memory
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,15 @@ class Prepared:
 
 
 def as_pool(pool: PoolLike, *, columns: Mapping[str, str] | None = None, limit: int | None = None) -> Pool:
-    """A Pool as it is, anything else read from disk; the folder of a selection stands for the data in it.
+    """A Pool as it is, anything else as `read_pool` reads it; the folder of a selection stands for the data in it.
 
     Rows that a selection holds several times are one row each, to be repeated, and where it chose tokens the others do not
     count. `columns`, `limit`: as for `read_pool`.
     """
     if isinstance(pool, Pool):
         return pool
+    if not is_path(pool):
+        return read_pool(pool, columns=columns, limit=limit)
     paths = [pool] if isinstance(pool, (str, Path)) else list(pool)
     data = [selected_data(path) for path in paths]
     selected = [file for path, file in zip(paths, data, strict=True) if file is not path]

@@ -67,6 +67,17 @@ class Selection:
     def __len__(self) -> int:
         return len(self.frame)
 
+    @property
+    def data(self) -> pl.DataFrame:
+        """The picked rows in rank order, with all the user's columns."""
+        return self.pool.take(self.positions).frame()
+
+    def to_dataset(self) -> Any:
+        """The picked rows in rank order as a datasets.Dataset, with the user's own columns; repeated rows several times."""
+        import datasets
+
+        return datasets.Dataset(self.pool.originals(self.pool.repeated(self.positions)).combine_chunks())
+
     def _card(self) -> str:
         s = self.summary
         return dataset_card(

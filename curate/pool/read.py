@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -15,6 +16,7 @@ from curate.pool import reasons
 from curate.pool.batches import Batch
 from curate.pool.builder import Builder
 from curate.pool.gather import starts_of
+from curate.pool.memory import in_memory, is_path
 from curate.pool.originals import Block, Originals
 from curate.pool.pool import Pool, as_text, shapes_of
 from curate.pool.readers import open_batches
@@ -25,15 +27,16 @@ from curate.pool.sources import Source, resolve
 
 
 def read_pool(
-    paths: str | Path | Sequence[str | Path],
+    paths: Any,
     *,
     columns: Mapping[str, str] | None = None,
     limit: int | None = None,
 ) -> Pool:
-    """Reads conversations from files into a pool.
+    """Reads conversations from files, or from rows in memory, into a pool.
 
-    paths    files (JSONL, JSON, Parquet, Arrow, CSV; JSON also gzipped or zstandard), folders or globs of them, a
-             Hugging Face dataset saved on disk, or a hub name (`org/name` where no such path exists, or `hub:org/name`)
+    paths    one or several of: files (JSONL, JSON, Parquet, Arrow, CSV; JSON also gzipped or zstandard), folders or globs
+             of them, a Hugging Face dataset saved on disk, a hub name (`org/name` where no such path exists, or
+             `hub:org/name`). Or rows themselves: a list of dicts, a datasets.Dataset, a frame of polars, pandas or pyarrow
     columns  canonical name -> the user's column, where the names differ from those of the known shapes
     limit    reads the first so many rows only, over all files
 
@@ -41,13 +44,16 @@ def read_pool(
     path is missing or cannot be read, when nothing in a file has a known shape, when no row is usable, and for a
     mapping to a column that is not there.
     """
-    given = [paths] if isinstance(paths, str | Path) else list(paths)
-    if not given:
-        raise InputError("no path was given")
     if limit is not None and limit < 1:
         raise InputError(f"the limit on rows must be at least 1, and is {limit}")
     reading = _Reading(Shaper(columns), limit)
-    sources = [source for path in given for source in resolve(path)]
+    if is_path(paths):
+        given = [paths] if isinstance(paths, str | Path) else list(paths)
+        if not given:
+            raise InputError("no path was given")
+        sources = [source for path in given for source in resolve(path)]
+    else:
+        sources = [in_memory(paths)]
     with _collector_paused():
         for source in sources:
             if not reading.full:

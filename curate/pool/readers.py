@@ -11,7 +11,7 @@ from typing import IO, cast
 import pyarrow as pa
 
 from curate.errors import InputError
-from curate.pool import arrow, hub
+from curate.pool import arrow, hub, memory
 from curate.pool.batches import Batch
 from curate.pool.csvtext import read_csv
 from curate.pool.jsontext import read_json, read_jsonl
@@ -38,6 +38,8 @@ def _batches(source: Source, shaper: Shaper, limit: int | None) -> Iterator[Batc
             yield from read_jsonl(stream)
     elif source.format == "json":
         yield from read_json(lambda: open_bytes(source.path, source.compression), source.name, shaper)
+    elif source.format == "lines":
+        yield from read_jsonl(memory.stream(source))
     elif source.format == "csv":
         with open_bytes(source.path, source.compression) as stream:
             yield from read_csv(stream, source.name)
@@ -47,6 +49,8 @@ def _batches(source: Source, shaper: Shaper, limit: int | None) -> Iterator[Batc
             "arrow": lambda: arrow.ipc_tables(source.path),
             "saved": lambda: hub.saved_tables(source.path),
             "hub": lambda: hub.hub_tables(str(source.path), limit),
+            "table": lambda: memory.tables(source),
+            "dataset": lambda: memory.tables(source),
         }[source.format]()
         yield from arrow.read_tables(tables, source.name, shaper)
 

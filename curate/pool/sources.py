@@ -3,8 +3,9 @@
 import glob
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from curate.errors import InputError
 
@@ -21,12 +22,14 @@ READABLE = "JSONL, JSON or CSV (plain, .gz or .zst), Parquet, Arrow"
 
 @dataclass(frozen=True)
 class Source:
-    """One thing to read. `name` is what reports call it; `format` is jsonl, json, csv, parquet, arrow, saved or hub."""
+    """One thing to read. `name` is what reports call it; `format` is jsonl, json, csv, parquet, arrow, saved or hub, and of
+    rows in memory (`data`) lines, table or dataset."""
 
     name: str
     path: Path
     format: str
     compression: str | None = None
+    data: Any = field(default=None, repr=False, compare=False)
 
 
 def resolve(given: str | Path) -> list[Source]:
