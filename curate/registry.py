@@ -1,5 +1,6 @@
 """Methods by name, found through the entry-point group `curate.methods`."""
 
+import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from importlib.metadata import entry_points
@@ -32,15 +33,26 @@ def method_class(name: str) -> type[Method]:
     return _found()[name].load()
 
 
+def listed(text: str) -> list[str]:
+    """The methods in a list with commas, as `make_method` reads them; a setting's value may hold commas of its own."""
+    found: list[str] = []
+    for part in text.split(","):
+        if found and "=" in found[-1] and part.partition(":")[0] not in _found():
+            found[-1] += f",{part}"
+        else:
+            found.append(part)
+    return found
+
+
 def make_method(text: str, settings: Mapping[str, Any] | None = None) -> Method:
     """A method from `name` or `name:key=value:key=value`, with further settings (dotted keys reach inside a field).
 
     Raises InputError that names the setting at fault.
     """
-    name, *pairs = text.split(":")
+    name, _, rest = text.partition(":")
     cls = method_class(name)
     values: dict[str, Any] = {}
-    for pair in pairs:
+    for pair in re.split(r":(?=[\w.]+=)", rest) if rest else ():  # a value may hold colons
         key, equals, value = pair.partition("=")
         if not equals:
             raise InputError(f"{pair!r} in {text!r} is not a setting; write {name}:key=value")

@@ -4,7 +4,7 @@ import pytest
 
 from curate.errors import InputError
 from curate.method import Method
-from curate.registry import label, make_method, method_class, method_names
+from curate.registry import label, listed, make_method, method_class, method_names
 
 METHODS = [
     "balanced", "bids", "delift", "dpp", "facility-location", "iterative-kmq", "kmq", "less", "lobass", "longest", "nn-cift",
@@ -78,3 +78,16 @@ def test_what_is_wrong_is_named(text, said):
 def test_a_method_cannot_be_changed():
     with pytest.raises(ValueError, match="frozen"):
         make_method("perplexity").window = "low"
+
+
+def test_values_may_hold_commas_and_colons():
+    text = "less:target_modules=q_proj,v_proj:epochs=2,longest,given:folder=hub:a/b,perplexity:window=low"
+    assert listed(text) == [
+        "less:target_modules=q_proj,v_proj:epochs=2",
+        "longest",
+        "given:folder=hub:a/b",
+        "perplexity:window=low",
+    ]
+    less = make_method(listed(text)[0])
+    assert (less.target_modules, less.epochs) == ("q_proj,v_proj", 2) and make_method(label(less)) == less
+    assert listed("lobas,longest") == ["lobas", "longest"]

@@ -44,9 +44,9 @@ def compare(
     Example: curate compare pool.jsonl --methods lobass,longest --budget 5%,10% --seeds 5 --eval dev.jsonl --out verdict/
     """
     from curate.budget import Budget
-    from curate.registry import make_method
+    from curate.registry import listed, make_method
 
-    chosen = [make_method(text) for text in methods.split(",")]
+    chosen = [make_method(text) for text in listed(methods)]
     read_by = [path for method in chosen for path in method.inputs()]
     output.check(*pool.files, *evals.files, *read_by, others.target, others.existing, engine.store)
     budgets = [Budget.parse(text, strict=True) for text in budget.split(",")]

@@ -33,6 +33,7 @@ def score(
     Example: curate score pool.jsonl --methods lobass,kmq --truth planted --budget 10% --out scores/
     """
     from curate.budget import Budget
+    from curate.registry import listed
     from curate.report.scores import show_scores
     from curate.truth import check, judge
 
@@ -50,8 +51,8 @@ def score(
     if output.plan:
         from curate.report.plans import plan_scores
 
-        return output.show_plan(plan_scores(read, methods.split(","), engine=engine.make(), **asked))
-    scores = engine.run("score", pool=read, methods=methods.split(","), budget=parsed, **asked)
+        return output.show_plan(plan_scores(read, listed(methods), engine=engine.make(), **asked))
+    scores = engine.run("score", pool=read, methods=listed(methods), budget=parsed, **asked)
     judged = judge(scores, truth, groups) if truth else None
     scores.write(output.out, overwrite=output.overwrite, tables=judged.tables() if judged else None)
     if output.as_json:
