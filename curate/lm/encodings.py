@@ -41,7 +41,7 @@ class Encodings:
     @property
     def response_lengths(self) -> np.ndarray:
         """int64 [n], tokens per row that count in the loss."""
-        return np.array([int(mask.sum()) for mask in self.loss_mask], dtype=np.int64)
+        return np.array([np.count_nonzero(mask) for mask in self.loss_mask], dtype=np.int64)
 
     def take(self, index: Sequence[int] | np.ndarray) -> "Encodings":
         """The rows at these positions, in this order (a position may repeat)."""

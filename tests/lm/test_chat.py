@@ -57,9 +57,9 @@ def spans(tokenizer, messages, template=None):
         tokenizer.chat_template = template
     chat = ChatFormat(tokenizer)
     rendered = chat.render(messages)
-    found = tokenizer(rendered.text, add_special_tokens=False, return_offsets_mapping=True)
-    ids, offsets = np.array(found["input_ids"]), np.array(found["offset_mapping"])
-    mask = chat.mask(rendered, ids, offsets)
+    found = tokenizer(rendered.text, add_special_tokens=False)
+    ids = np.array(found["input_ids"])
+    mask = chat.mask(rendered, ids, found.encodings[0])
     assert mask.dtype == bool and mask.shape == ids.shape
     edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(int), [0]])))
     return [tokenizer.decode(ids[a:b]) for a, b in edges.reshape(-1, 2)]
@@ -252,8 +252,8 @@ def test_tokens_that_do_not_give_back_the_reply_are_an_error(tokenizer):
     tokenizer.chat_template = PLAIN
     chat = ChatFormat(tokenizer)
     rendered = chat.render(turns("q", "one two"))
-    found = tokenizer(rendered.text, add_special_tokens=False, return_offsets_mapping=True)
-    ids, offsets = np.array(found["input_ids"]), np.array(found["offset_mapping"])
-    assert chat.mask(rendered, ids, offsets).sum() > 2
+    found = tokenizer(rendered.text, add_special_tokens=False)
+    ids, tokens = np.array(found["input_ids"]), found.encodings[0]
+    assert chat.mask(rendered, ids, tokens).sum() > 2
     with pytest.raises(MaskError, match="do not decode to it: .*, not '.*one two"):
-        chat.mask(rendered, ids, offsets - 4)
+        chat.mask(rendered, np.roll(ids, 4), tokens)
