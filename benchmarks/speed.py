@@ -188,9 +188,8 @@ def growth(module: ModuleType, groups: dict[tuple[str, str], list[dict[str, Any]
             seconds = [middle([r["seconds"] for r in runs]) for runs in found]
             # A run in a process of its own says what that took.
             peaks = [max(r["figures"].get("peak GB", r["peak"]) for r in runs) for runs in found]
-            lines.append(
-                f"{contestant} grows with {argument} as its power {slope(seconds):.2f} in time, {slope(peaks):.2f} in the peak of memory."
-            )
+            power = f"{slope(seconds):.2f} in time, {slope(peaks):.2f} in the peak of memory"
+            lines.append(f"{contestant} grows with {argument} as its power {power}.")
     return ["  \n".join(lines), ""] if lines else []
 
 

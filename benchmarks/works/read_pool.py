@@ -36,7 +36,9 @@ def checked(row: dict) -> dict:
     messages = row["messages"]
     usable = bool(messages) and any(message["role"] == "assistant" for message in messages)
     for message in messages or []:
-        usable = usable and message["role"] in ("system", "user", "assistant", "tool") and bool((message["content"] or "").strip())
+        usable = (
+            usable and message["role"] in ("system", "user", "assistant", "tool") and bool((message["content"] or "").strip())
+        )
     text = json.dumps(messages, sort_keys=True, ensure_ascii=False)
     return {"row_id": hashlib.blake2b(text.encode(), digest_size=16).hexdigest(), "usable": usable}
 
@@ -52,7 +54,9 @@ def datasets(processes: int | None, rows: int):  # type: ignore[no-untyped-def]
 
     def run() -> dict[str, float]:
         try:
-            read = load_dataset("json", data_files=str(path), split="train", cache_dir=str(cache)).map(checked, num_proc=processes)
+            read = load_dataset("json", data_files=str(path), split="train", cache_dir=str(cache)).map(
+                checked, num_proc=processes
+            )
             return {"rows": len({row_id for row_id, usable in zip(read["row_id"], read["usable"], strict=True) if usable})}
         finally:
             shutil.rmtree(cache)

@@ -1,8 +1,8 @@
 """Every selector as the rows grow
 
 A tenth of the rows by each selector of `curate.selectors`, through its public function, on random numbers: 64 columns where
-it compares rows by vectors or targets, 1,000 groups, 50 tokens a row. `facility_location`, `kmeans` and `dpp` have works of
-their own. `weight` is a number that changes when the picks do.
+it compares rows by vectors or targets, 1,000 groups, 50 tokens a row. `facility_location`, `kmeans` (and `best_k`, which is
+made of it) and `dpp` have works of their own. `weight` is a number that changes when the picks do.
 """
 
 from collections.abc import Callable
@@ -87,13 +87,6 @@ def tokens(rng: np.random.Generator, rows: int) -> Pick:
     return lambda: np.flatnonzero([kept.sum() > TOKENS // 2 for kept in keep_tokens(scores, 0.5)])
 
 
-def best_k(rng: np.random.Generator, rows: int) -> Pick:
-    from curate.selectors.clusters import best_k
-
-    vectors = rng.standard_normal((rows, COLUMNS), dtype=np.float32)
-    return lambda: np.array([best_k(vectors, rng)])
-
-
 def measured(make: Callable[[np.random.Generator, int], Pick]) -> Callable[..., Callable[[], dict[str, float]]]:
     def contestant(rows: int) -> Callable[[], dict[str, float]]:
         pick = make(np.random.default_rng(0), rows)
@@ -109,6 +102,6 @@ def measured(make: Callable[[np.random.Generator, int], Pick]) -> Callable[..., 
 
 CONTESTANTS = {
     make.__name__: measured(make)
-    for make in (top_k, window, shuffle, quota, weighted, matched, bids, influence, tokens, best_k)
+    for make in (top_k, window, shuffle, quota, weighted, matched, bids, influence, tokens)
 }  # fmt: skip
 GROWN = tuple(CONTESTANTS)

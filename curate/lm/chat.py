@@ -125,7 +125,7 @@ class ChatFormat:
             if first == stop:
                 continue
             decoded = str(self.tokenizer.decode(input_ids[first:stop], clean_up_tokenization_spaces=False))
-            printed = rendered.text[tokens.token_to_chars(first)[0] : tokens.token_to_chars(stop - 1)[1]]
+            printed = rendered.text[_characters(tokens, first)[0] : _characters(tokens, stop - 1)[1]]
             if decoded != printed and not _same(decoded, printed):
                 raise MaskError(f"the tokens of a reply do not decode to it: {decoded[:120]!r}, not {printed[:120]!r}")
             mask[first:stop] = True
@@ -140,7 +140,7 @@ class ChatFormat:
         found = []
         for reply in rendered.replies:
             first, stop = _tokens_of(tokens, reply.start, reply.stop)
-            if first < stop and int(input_ids[first]) in self.special and tokens.token_to_chars(first)[0] < reply.start:
+            if first < stop and int(input_ids[first]) in self.special and _characters(tokens, first)[0] < reply.start:
                 first += 1
             found.append((first, stop))
         return found
@@ -222,6 +222,13 @@ class _View:
         return self.text[self.marks.get(label, 0) :]
 
 
+def _characters(tokens: "Encoding", number: int) -> tuple[int, int]:
+    """Where a token begins and ends in the text."""
+    place = tokens.token_to_chars(number)
+    assert place is not None  # there is such a token
+    return place
+
+
 def _tokens_of(tokens: "Encoding", start: int, stop: int) -> tuple[int, int]:
     """The tokens [first, last) that touch the characters [start, stop)."""
     first, last = tokens.char_to_token(start), tokens.char_to_token(stop - 1)
@@ -230,7 +237,7 @@ def _tokens_of(tokens: "Encoding", start: int, stop: int) -> tuple[int, int]:
         touched = np.flatnonzero((offsets[:, 1] > start) & (offsets[:, 0] < stop))
         return (int(touched[0]), int(touched[-1]) + 1) if len(touched) else (0, 0)
     last += 1
-    while last < len(tokens) and tokens.token_to_chars(last)[0] < stop:  # several tokens may share a character
+    while last < len(tokens) and _characters(tokens, last)[0] < stop:  # several tokens may share a character
         last += 1
     return first, last
 

@@ -34,9 +34,7 @@ class EncodedRow:
 Conversation = tuple[Sequence[Message], list | None]  # messages and tools
 
 
-def encode_rows(
-    tokenizer: "PreTrainedTokenizerBase", conversations: Iterable[Conversation], max_length: int
-) -> list[EncodedRow]:
+def encode_rows(tokenizer: "PreTrainedTokenizerBase", conversations: Iterable[Conversation], max_length: int) -> list[EncodedRow]:
     """Encode (messages, tools) pairs; tokens past `max_length` are cut off and the row says so.
 
     A row whose template fails, whose mask cannot be checked or whose replies are cut off entirely carries a reason
@@ -58,7 +56,10 @@ def encode_shards(
         before: tuple[list[Rendered | str], Future[BatchEncoding | None]] | None = None
         for shard in shards:
             rendered = [_rendered(chat_format, *conversation) for conversation in shard]
-            current = rendered, thread.submit(_tokenised, tokenizer, [item.text for item in rendered if isinstance(item, Rendered)])
+            current = (
+                rendered,
+                thread.submit(_tokenised, tokenizer, [item.text for item in rendered if isinstance(item, Rendered)]),
+            )
             if before is not None:
                 yield _masked(chat_format, before[0], before[1].result(), max_length)
             before = current
@@ -73,7 +74,11 @@ def to_arrow(rows: Sequence[EncodedRow]) -> pa.StructArray:
     ids = pa.array(np.concatenate([np.zeros(0, np.int32), *(row.input_ids for row in rows)]), pa.int32())
     mask = pa.array(np.concatenate([np.zeros(0, bool), *(row.loss_mask for row in rows)]), pa.bool_())
     return pa.StructArray.from_arrays(
-        [pa.ListArray.from_arrays(cuts, ids), pa.ListArray.from_arrays(cuts, mask), pa.array([row.truncated for row in rows])],
+        [
+            pa.ListArray.from_arrays(cuts, ids),
+            pa.ListArray.from_arrays(cuts, mask),
+            pa.array([row.truncated for row in rows], pa.bool_()),
+        ],
         fields=list(ENCODING_TYPE),
         mask=pa.array([row.reason is not None for row in rows], pa.bool_()),
     )
