@@ -7,7 +7,8 @@ A work is a module of benchmarks/works: its docstring says what is measured, and
     SIZES       a name for each size -> the arguments of that size
     CONTESTANTS a name -> function(**size) -> function() -> figures (a dict of numbers). The outer call imports and makes the
                 data, the inner one is timed. "curate" comes first; a peer that cannot run raises CannotRun with its reason
-    GROWTH      optional, (argument, its values, the other arguments): times of "curate" over which an exponent is fitted
+    GROWTH      optional, (argument, its values, the other arguments): times over which an exponent is fitted
+    GROWN       optional, the contestants that GROWTH is for; without it "curate" alone
 Each run is a process of its own, with its own peak of memory, and contestants take turns. What was measured is kept in --out
 as JSON, one file per work, and a run that was stopped goes on; --again measures anew. The table is printed in Markdown and
 written to --out/speed.md: medians, the range, and the ratio of a peer's median to that of curate.
@@ -88,8 +89,14 @@ def planned(module: ModuleType) -> Iterator[tuple[str, str, dict[str, Any]]]:
             yield name, contestant, size
     if hasattr(module, "GROWTH"):
         argument, values, others = module.GROWTH
-        for value in values:
-            yield f"{argument}={value:,}", OURS, {argument: value, **others}
+        for contestant in grown(module):
+            for value in values:
+                yield f"{argument}={value:,}", contestant, {argument: value, **others}
+
+
+def grown(module: ModuleType) -> tuple[str, ...]:
+    """The contestants whose growth is measured."""
+    return getattr(module, "GROWN", (OURS,))
 
 
 def run(work: str, given: argparse.Namespace) -> dict[str, Any]:
@@ -173,13 +180,17 @@ def growth(module: ModuleType, groups: dict[tuple[str, str], list[dict[str, Any]
     if not hasattr(module, "GROWTH"):
         return []
     argument, values, _ = module.GROWTH
-    found = [groups.get((f"{argument}={value:,}", OURS), []) for value in values]
-    if not all(runs and "seconds" in runs[0] for runs in found):
-        return []
-    seconds = [middle([r["seconds"] for r in runs]) for runs in found]
-    peaks = [max(r["peak"] for r in runs) for runs in found]
     slope = lambda y: np.polyfit(np.log(values), np.log(y), 1)[0]  # noqa: E731
-    return [f"Grows with {argument} as its power {slope(seconds):.2f} in time, {slope(peaks):.2f} in the peak of memory.", ""]
+    lines = []
+    for contestant in grown(module):
+        found = [groups.get((f"{argument}={value:,}", contestant), []) for value in values]
+        if all(runs and "seconds" in runs[0] for runs in found):
+            seconds = [middle([r["seconds"] for r in runs]) for runs in found]
+            # A run in a process of its own says what that took.
+            peaks = [max(r["figures"].get("peak GB", r["peak"]) for r in runs) for runs in found]
+            power = f"{slope(seconds):.2f} in time, {slope(peaks):.2f} in the peak of memory"
+            lines.append(f"{contestant} grows with {argument} as its power {power}.")
+    return ["  \n".join(lines), ""] if lines else []
 
 
 def middle(numbers: list[float]) -> float:

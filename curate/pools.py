@@ -12,7 +12,7 @@ from curate import progress
 from curate.embedding.record import pool_texts
 from curate.errors import InputError
 from curate.jobs import Executor, Job, Loop
-from curate.lm.encode import encode_rows
+from curate.lm.encode import encode_shards, to_arrow
 from curate.lm.encodings import ENCODING_TYPE, Encodings, check_same_tokens, from_arrow, highest_ids
 from curate.lm.models import ModelSpec, token_ids, vocabulary_size
 from curate.lm.views import pair_id
@@ -116,14 +116,10 @@ class Pools(Models):
         limit = self.length_limit(model)
         ids = pool.row_ids
         with self.stage("encode", f"tokenise for {model.label}") as stage, progress.task("tokenise", len(missing)) as advance:
-            for start in range(0, len(missing), ENCODE_SHARD):
-                part = missing[start : start + ENCODE_SHARD]
-                rows = encode_rows(tokenizer, [(pool.messages(int(i)), pool.tools(int(i))) for i in part], limit)
-                values = [
-                    None if row.reason else {"input_ids": row.input_ids, "loss_mask": row.loss_mask, "truncated": row.truncated}
-                    for row in rows
-                ]
-                artifact.put([ids[i] for i in part], values, [row.reason for row in rows])
+            parts = [missing[start : start + ENCODE_SHARD] for start in range(0, len(missing), ENCODE_SHARD)]
+            shards = encode_shards(tokenizer, (pool.conversations(part) for part in parts), limit)
+            for part, rows in zip(parts, shards, strict=True):
+                artifact.put([ids[i] for i in part.tolist()], to_arrow(rows), [row.reason for row in rows])
                 advance(len(part))
             stage.computed_rows, stage.reused_rows = len(missing), len(ids) - len(missing)
 
@@ -137,8 +133,7 @@ class Pools(Models):
         missing = weighted[artifact.positions(ids) < 0]
         for start in range(0, len(missing), ENCODE_SHARD):
             part = missing[start : start + ENCODE_SHARD].tolist()
-            conversations = [(pool.messages(i), pool.tools(i)) for i in part]
-            found = encode_weights(self.tokenizer(model), conversations, [encodings.loss_mask[i] for i in part])
+            found = encode_weights(self.tokenizer(model), pool.conversations(part), [encodings.loss_mask[i] for i in part])
             artifact.put([encodings.row_ids[i] for i in part], found, [None] * len(part))
         kept = artifact.get(ids)["value"]
         return {row_id: np.asarray(values.as_py(), np.float32) for row_id, values in zip(ids, kept, strict=True)}

@@ -5,21 +5,25 @@ rendered twice: as it is, and with marks (characters that no text holds) inside 
 second text must be the first; its marks then say where each content lies, whatever the template adds, strips, drops or
 moves. A reply begins where the generation prompt ends that the template prints after the message before it, and ends
 with the end-of-turn token that follows the last of what the template prints for it.
+
+That is four printings of a conversation. Where one of the same roles was printed before, one is enough: see
+`curate.lm.patterns`.
 """
 
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from unicodedata import normalize
 
 import numpy as np
 
 from curate.errors import CurateError
+from curate.lm.patterns import Patterns, Rendered, Reply
 
 if TYPE_CHECKING:
+    from tokenizers import Encoding
     from transformers import PreTrainedTokenizerBase
 
 Message = Mapping[str, Any]
@@ -41,25 +45,6 @@ class MaskError(CurateError):
 
     Up to the colon the sentence is the same for all rows that fail alike; what follows is the row's own, or the template's.
     """
-
-
-@dataclass(frozen=True)
-class Reply:
-    """One reply in a rendered conversation, in characters: from `start` to `stop`, its end of turn from `end` on.
-
-    message: its position among the messages.
-    """
-
-    start: int
-    end: int
-    stop: int
-    message: int
-
-
-@dataclass(frozen=True)
-class Rendered:
-    text: str
-    replies: tuple[Reply, ...]
 
 
 def chat_template(tokenizer: "PreTrainedTokenizerBase") -> str:
@@ -86,6 +71,7 @@ class ChatFormat:
         self.special = frozenset(added) | frozenset(tokenizer.all_special_ids)
         texts = sorted({*added.values(), *tokenizer.all_special_tokens}, key=len, reverse=True)
         self._special = re.compile(f"({'|'.join(map(re.escape, texts)) or '(?!)'})")
+        self._patterns = Patterns(self.locate, self.print)
 
     def print(self, messages: Sequence[Message], tools: list | None = None, prompt: bool = False) -> str:
         """What the template prints, with the generation prompt or without; MaskError with what it says when it fails."""
@@ -107,6 +93,12 @@ class ChatFormat:
         prints another text before a reply than the one it prompts for the reply with.
         """
         text = self.print(messages, tools)
+        if tools is None and MARKS[0] not in text:
+            return self._patterns.match(text, messages)
+        return self.locate(text, messages, tools)
+
+    def locate(self, text: str, messages: Sequence[Message], tools: list | None = None) -> Rendered:
+        """As `render`, for the text that the template prints for these messages, by printing them with marks."""
         learned = [i for i, message in enumerate(messages) if message["role"] == "assistant" and message.get("weight") != 0]
         return Rendered(text, tuple(self._find(text, messages, tools, learned)) if learned else ())
 
@@ -122,36 +114,35 @@ class ChatFormat:
                         found.append(i)
         return found
 
-    def mask(self, rendered: Rendered, input_ids: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    def mask(self, rendered: Rendered, input_ids: np.ndarray, tokens: "Encoding") -> np.ndarray:
         """bool [T]: True for each token of a reply, its end-of-turn token included.
 
-        offsets int [T, 2] are the characters of each token. Raises MaskError when decoding a span does not give back the
-        reply.
+        tokens: the text as the tokenizer gave it, which knows the characters of each token. Raises MaskError when decoding a
+        span does not give back the reply.
         """
         mask = np.zeros(len(input_ids), dtype=bool)
-        for span in self.spans(rendered, input_ids, offsets):
-            if not len(span):
+        for first, stop in self.spans(rendered, input_ids, tokens):
+            if first == stop:
                 continue
-            decoded = str(self.tokenizer.decode(input_ids[span], clean_up_tokenization_spaces=False))
-            printed = rendered.text[offsets[span[0], 0] : offsets[span[-1], 1]]
-            if not _same(decoded, printed):
+            decoded = str(self.tokenizer.decode(input_ids[first:stop], clean_up_tokenization_spaces=False))
+            printed = rendered.text[_characters(tokens, first)[0] : _characters(tokens, stop - 1)[1]]
+            if decoded != printed and not _same(decoded, printed):
                 raise MaskError(f"the tokens of a reply do not decode to it: {decoded[:120]!r}, not {printed[:120]!r}")
-            mask[span] = True
+            mask[first:stop] = True
         return mask
 
-    def spans(self, rendered: Rendered, input_ids: np.ndarray, offsets: np.ndarray) -> list[np.ndarray]:
-        """int64: the positions of the tokens of each reply.
+    def spans(self, rendered: Rendered, input_ids: np.ndarray, tokens: "Encoding") -> list[tuple[int, int]]:
+        """Of each reply the position of its first token and of the one behind its last.
 
         A token that straddles the start of a reply belongs to it, unless it is a special token that has taken in the white
         space behind it.
         """
-        begin, end = offsets[:, 0], offsets[:, 1]
         found = []
         for reply in rendered.replies:
-            span = np.flatnonzero((end > reply.start) & (begin < reply.stop))
-            if len(span) and begin[span[0]] < reply.start and int(input_ids[span[0]]) in self.special:
-                span = span[1:]
-            found.append(span)
+            first, stop = _tokens_of(tokens, reply.start, reply.stop)
+            if first < stop and int(input_ids[first]) in self.special and _characters(tokens, first)[0] < reply.start:
+                first += 1
+            found.append((first, stop))
         return found
 
     def _find(self, text: str, messages: Sequence[Message], tools: list | None, learned: Sequence[int]) -> list[Reply]:
@@ -229,6 +220,26 @@ class _View:
     def after(self, label: str) -> str:
         """The text after a mark; all of it where there is none."""
         return self.text[self.marks.get(label, 0) :]
+
+
+def _characters(tokens: "Encoding", number: int) -> tuple[int, int]:
+    """Where a token begins and ends in the text."""
+    place = tokens.token_to_chars(number)
+    assert place is not None  # there is such a token
+    return place
+
+
+def _tokens_of(tokens: "Encoding", start: int, stop: int) -> tuple[int, int]:
+    """The tokens [first, last) that touch the characters [start, stop)."""
+    first, last = tokens.char_to_token(start), tokens.char_to_token(stop - 1)
+    if start >= stop or first is None or last is None:  # white space that belongs to no token
+        offsets = np.array(tokens.offsets, dtype=np.int64).reshape(-1, 2)
+        touched = np.flatnonzero((offsets[:, 1] > start) & (offsets[:, 0] < stop))
+        return (int(touched[0]), int(touched[-1]) + 1) if len(touched) else (0, 0)
+    last += 1
+    while last < len(tokens) and _characters(tokens, last)[0] < stop:  # several tokens may share a character
+        last += 1
+    return first, last
 
 
 def _marked(message: Message, number: int, mark: str, tight: bool, blanks: bool) -> Message:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -41,7 +42,7 @@ class Encodings:
     @property
     def response_lengths(self) -> np.ndarray:
         """int64 [n], tokens per row that count in the loss."""
-        return np.array([int(mask.sum()) for mask in self.loss_mask], dtype=np.int64)
+        return np.array([np.count_nonzero(mask) for mask in self.loss_mask], dtype=np.int64)
 
     def take(self, index: Sequence[int] | np.ndarray) -> "Encodings":
         """The rows at these positions, in this order (a position may repeat)."""
@@ -96,22 +97,16 @@ def check_same_tokens(rows: Encodings, chosen: Mapping[str, tuple[np.ndarray, np
 
 def from_arrow(row_ids: Sequence[str], column: pa.ChunkedArray) -> Encodings:
     """Encodings from an Arrow column of ENCODING_TYPE without nulls."""
-    array = column.combine_chunks()
-    if isinstance(array, pa.ChunkedArray):
-        array = array.chunk(0) if array.num_chunks else pa.array([], ENCODING_TYPE)
-    ids, mask = array.field("input_ids"), array.field("loss_mask")
-    cuts = ids.offsets.to_numpy()
-    first = cuts[0] if len(cuts) else 0
-    flat_ids = ids.values.to_numpy(zero_copy_only=False)
-    flat_mask = mask.values.to_numpy(zero_copy_only=False)
-    mask_first = mask.offsets.to_numpy()[0] if len(cuts) else 0
-    spans = list(zip(cuts[:-1], cuts[1:], strict=True))
-    return Encodings(
-        list(row_ids),
-        [flat_ids[a:b] for a, b in spans],
-        [flat_mask[a - first + mask_first : b - first + mask_first] for a, b in spans],
-        array.field("truncated").to_numpy(zero_copy_only=False).astype(bool),
-    )
+    input_ids: list[np.ndarray] = []
+    loss_mask: list[np.ndarray] = []
+    truncated = [np.zeros(0, dtype=bool)]
+    for array in column.chunks:  # one by one: joined, more than 2^31 tokens would overflow the offsets
+        for name, rows in (("input_ids", input_ids), ("loss_mask", loss_mask)):
+            lists = array.field(name)
+            flat = lists.values.to_numpy(zero_copy_only=False)
+            rows += [flat[a:b] for a, b in pairwise(lists.offsets.to_pylist())]
+        truncated.append(array.field("truncated").to_numpy(zero_copy_only=False).astype(bool))
+    return Encodings(list(row_ids), input_ids, loss_mask, np.concatenate(truncated))
 
 
 def highest_ids(column: pa.ChunkedArray) -> np.ndarray:

@@ -50,11 +50,10 @@ def encode_weights(
     chat_format, result = ChatFormat(tokenizer), []
     for (messages, tools), mask in zip(conversations, masks, strict=True):
         rendered = chat_format.render(messages, tools)
-        batch = tokenizer(rendered.text, add_special_tokens=False, return_offsets_mapping=True, return_attention_mask=False)
-        input_ids = np.array(batch["input_ids"], dtype=np.int32)
-        offsets = np.array(batch["offset_mapping"], dtype=np.int64).reshape(-1, 2)
+        batch = tokenizer(rendered.text, add_special_tokens=False, return_attention_mask=False)
+        input_ids, tokens = np.array(batch["input_ids"], dtype=np.int32), batch.encodings[0]
         weights = np.zeros(len(input_ids), dtype=np.float32)
-        for reply, span in zip(rendered.replies, chat_format.spans(rendered, input_ids, offsets), strict=True):
-            weights[span] = 1.0 if (weight := messages[reply.message].get("weight")) is None else weight
+        for reply, (first, stop) in zip(rendered.replies, chat_format.spans(rendered, input_ids, tokens), strict=True):
+            weights[first:stop] = 1.0 if (weight := messages[reply.message].get("weight")) is None else weight
         result.append(np.where(mask, weights[: len(mask)], np.float32(0)))
     return result

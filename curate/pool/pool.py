@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Positions = Sequence[int] | np.ndarray
 ID_DIGITS = 32  # of a row id, hex
+_BLOCK = 4096  # rows that are Python objects at once
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -93,6 +94,14 @@ class Pool:
         """The tool schemas of the conversation at a position, or None."""
         text = self.rows["tools"][position].as_py()
         return None if text is None else orjson.loads(text)
+
+    def conversations(self, positions: Positions | None = None) -> Iterator[tuple[list[dict[str, Any]], list[Any] | None]]:
+        """`messages` and `tools` of the rows at these positions, in the order asked for: much faster than one by one."""
+        index = self.index(positions)
+        for start in range(0, len(index), _BLOCK):
+            table = gather_table(self.rows.select(["messages", "tools"]), index[start : start + _BLOCK])
+            for messages, tools in zip(table["messages"].to_pylist(), table["tools"].to_pylist(), strict=True):
+                yield clean_messages(messages), None if tools is None else orjson.loads(tools)
 
     def shape_of(self, position: int) -> str:
         """The shape that the row at a position came in: one of `curate.pool.shapes.SHAPES`."""

@@ -38,6 +38,12 @@ CALLS = """{%- for m in messages -%}{{- '<|' + m['role'] + '|>\n' + m['content']
 
 WORDS = "{%- for m in messages -%}{{- m['role'] + ': ' + m['content'] + ' STOP\n' -}}{%- endfor -%}"
 
+# Like DeepSeek-R1: the prompt opens thoughts that a reply need not have.
+OPENS = PLAIN.replace("'<|assistant|>\n'", "'<|assistant|>\n<think>\n'")
+
+# Like Qwen3: of a reply that is not the last the thoughts in its content are cut off.
+CUTS = PLAIN.replace("m['content']", "(m['content'] if loop.last else m['content'].split('</think>')[-1])")
+
 
 @pytest.fixture
 def tokenizer(base4m):
@@ -57,9 +63,9 @@ def spans(tokenizer, messages, template=None):
         tokenizer.chat_template = template
     chat = ChatFormat(tokenizer)
     rendered = chat.render(messages)
-    found = tokenizer(rendered.text, add_special_tokens=False, return_offsets_mapping=True)
-    ids, offsets = np.array(found["input_ids"]), np.array(found["offset_mapping"])
-    mask = chat.mask(rendered, ids, offsets)
+    found = tokenizer(rendered.text, add_special_tokens=False)
+    ids = np.array(found["input_ids"])
+    mask = chat.mask(rendered, ids, found.encodings[0])
     assert mask.dtype == bool and mask.shape == ids.shape
     edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(int), [0]])))
     return [tokenizer.decode(ids[a:b]) for a, b in edges.reshape(-1, 2)]
@@ -222,8 +228,7 @@ def test_a_reply_that_the_template_prints_elsewhere_too(tokenizer, reply):
 
 def test_a_prompt_may_open_thoughts_that_the_reply_does_not_have(tokenizer):
     """As DeepSeek-R1's does."""
-    opens = PLAIN.replace("'<|assistant|>\n'", "'<|assistant|>\n<think>\n'")
-    assert spans(tokenizer, turns("a", "<b>", "c", "<think>\nd"), opens) == ["<b>" + "<|end|>", "d<|end|>"]
+    assert spans(tokenizer, turns("a", "<b>", "c", "<think>\nd"), OPENS) == ["<b>" + "<|end|>", "d<|end|>"]
 
 
 def test_any_character_may_stand_in_a_conversation(tokenizer):
@@ -252,8 +257,42 @@ def test_tokens_that_do_not_give_back_the_reply_are_an_error(tokenizer):
     tokenizer.chat_template = PLAIN
     chat = ChatFormat(tokenizer)
     rendered = chat.render(turns("q", "one two"))
-    found = tokenizer(rendered.text, add_special_tokens=False, return_offsets_mapping=True)
-    ids, offsets = np.array(found["input_ids"]), np.array(found["offset_mapping"])
-    assert chat.mask(rendered, ids, offsets).sum() > 2
+    found = tokenizer(rendered.text, add_special_tokens=False)
+    ids, tokens = np.array(found["input_ids"]), found.encodings[0]
+    assert chat.mask(rendered, ids, tokens).sum() > 2
     with pytest.raises(MaskError, match="do not decode to it: .*, not '.*one two"):
-        chat.mask(rendered, ids, offsets - 4)
+        chat.mask(rendered, np.roll(ids, 4), tokens)
+
+
+CONTENTS = ["b", "two words", " b", "b \n", "<think>\nd", "d</think>e", "<|end|>", "<|user|>\nb", "", "é"]
+
+
+@pytest.mark.parametrize("template", [PLAIN, INST, HEADERS, LAST, THINKS, FALLBACK_TEMPLATE, WORDS, OPENS, CUTS], ids=str)
+def test_roles_that_were_printed_before_are_found_as_by_marks(tokenizer, template):
+    """Whatever the contents: one format over many conversations, against the marks alone."""
+    tokenizer.chat_template = template
+    chat, rng, found = ChatFormat(tokenizer), np.random.default_rng(0), 0
+    for _ in range(60):
+        texts = rng.choice(CONTENTS, size=2 * rng.integers(1, 4)).tolist()
+        messages = turns(*texts, system="Be kind." if rng.random() < 0.3 else None)
+        try:
+            want = chat.locate(chat.print(messages), messages)
+        except MaskError as error:
+            with pytest.raises(MaskError) as again:
+                chat.render(messages)
+            assert str(again.value) == str(error)
+            continue
+        assert chat.render(messages) == want
+        found += 1
+    assert found > 5
+
+
+def test_roles_that_were_printed_before_are_printed_once(tokenizer, monkeypatch):
+    tokenizer.chat_template = PLAIN
+    chat = ChatFormat(tokenizer)
+    chat.render(turns("a", "b"))
+    monkeypatch.setattr(chat, "locate", None)
+    printed = []
+    monkeypatch.setattr(chat, "print", lambda *given: printed.append(given) or "<|user|>\nq<|end|>\n<|assistant|>\nr<|end|>\n")
+    assert chat.render(turns("q", "r")).replies[0].stop == len("<|user|>\nq<|end|>\n<|assistant|>\nr<|end|>")
+    assert len(printed) == 1

@@ -3,11 +3,12 @@
 import hashlib
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from transformers import AutoTokenizer
 
-from curate.lm.encode import ENCODE_VERSION, EncodedRow, encode_rows
-from curate.lm.encodings import Encodings
+from curate.lm.encode import ENCODE_VERSION, EncodedRow, encode_rows, encode_shards, to_arrow
+from curate.lm.encodings import ENCODING_TYPE, Encodings, from_arrow
 from curate.pool import read_pool
 
 SAMPLE_ROWS = 400
@@ -135,3 +136,31 @@ def test_encodings_are_taken_in_order():
 def test_a_failed_row_has_a_reason_and_no_tokens():
     row = EncodedRow.failed("why")
     assert (row.reason, len(row.input_ids), len(row.loss_mask), row.truncated) == ("why", 0, 0, False)
+
+
+def test_arrow_gives_back_the_rows(tokenizer):
+    """In one chunk or several, sliced or not, with rows that cannot be used among them."""
+    rows = [*encode(tokenizer, chat(), chat("hi", "yes"), chat(assistant="long " * 300), max_length=40), EncodedRow.failed("no")]
+    rows += encode(tokenizer, *(chat("q", "word " * n) for n in range(1, 6)))
+    column = pa.chunked_array([to_arrow(rows[:2]), to_arrow(rows[2:5]), to_arrow([]), to_arrow(rows)[5:]])
+    assert column.type == ENCODING_TYPE and column.is_null().to_pylist() == [row.reason is not None for row in rows]
+    usable = [row for row in rows if row.reason is None]
+    found = from_arrow([str(i) for i in range(len(usable))], column.drop_null())
+    assert len(found.input_ids) == len(found.loss_mask) == len(usable) == 8
+    for i, row in enumerate(usable):
+        assert np.array_equal(found.input_ids[i], row.input_ids) and found.input_ids[i].dtype == np.int32
+        assert np.array_equal(found.loss_mask[i], row.loss_mask) and found.loss_mask[i].dtype == bool
+    assert found.truncated.tolist() == [row.truncated for row in usable] and any(found.truncated)
+    assert found.response_lengths.tolist() == [int(row.loss_mask.sum()) for row in usable]
+
+
+def test_shards_are_encoded_as_by_themselves(tokenizer):
+    conversations = [(chat("q", "word " * n, **({"weight": 0} if n == 4 else {})), None) for n in range(1, 12)]
+    parts = [conversations[:3], [], conversations[3:4], conversations[4:]]
+    found = list(encode_shards(tokenizer, parts, 10))
+    assert [len(rows) for rows in found] == [3, 0, 1, 7]
+    assert found[2][0].reason == "no token of a reply to learn from"
+    for row, conversation in zip([row for rows in found for row in rows], conversations, strict=True):
+        [alone] = encode_rows(tokenizer, [conversation], 10)
+        assert np.array_equal(row.input_ids, alone.input_ids) and np.array_equal(row.loss_mask, alone.loss_mask)
+        assert (row.truncated, row.reason) == (alone.truncated, alone.reason)

@@ -412,7 +412,7 @@ def check(style: Format, tokenizer, messages, tools) -> None:
     assert [(reply.start, reply.stop) for reply in rendered.replies] == spans
     found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     ids, offsets = np.array(found["input_ids"]), np.array(found["offset_mapping"]).reshape(-1, 2)
-    mask = chat.mask(rendered, ids, offsets)
+    mask = chat.mask(rendered, ids, found.encodings[0])
     want, exact = [], isinstance(tokenizer.backend_tokenizer.decoder, decoders.ByteLevel)
     special = set(tokenizer.all_special_ids) | {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     for start, stop in spans:

@@ -153,3 +153,16 @@ def test_a_pool_in_short(tmp_path):
     )
     path.write_text('{"prompt": "a", "completion": "b"}\n')
     assert repr(read_pool(path)) == f"Pool(1 row from {path}; columns prompt, completion)"
+
+
+def test_conversations_are_the_messages_and_tools_one_by_one(tmp_path):
+    tools = [{"type": "function", "function": {"name": "add"}}]
+    call = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "add", "arguments": {"x": 1}}}]}
+    rows = [{"messages": [{"role": "user", "content": f"q{i}"}, {"role": "assistant", "content": "a"}]} for i in range(5)]
+    rows.append({"messages": [{"role": "user", "content": "sum"}, call], "tools": tools})
+    file = tmp_path / "pool.jsonl"
+    file.write_text("\n".join(json.dumps(row) for row in rows))
+    pool = read_pool(file)
+    asked = [5, 0, 3, 3]
+    assert list(pool.conversations(asked)) == [(pool.messages(i), pool.tools(i)) for i in asked]
+    assert [tools for _, tools in pool.conversations()].count(None) == 5
