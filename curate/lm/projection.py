@@ -40,7 +40,9 @@ def make_projection(kind: Kind, size: int, dimensions: int, seed: int = 0) -> Pr
     """The projection of vectors with `size` entries onto `dimensions`; as they are where these are no fewer."""
     if kind == "none" or dimensions >= size:
         return Identity(size)
-    return {"sparse": Sparse, "sketch": Sketch, "rademacher": Rademacher}[kind](size, dimensions, seed)
+    if kind == "sparse":
+        return Sparse(size, dimensions, seed)
+    return Sketch(size, dimensions, seed) if kind == "sketch" else Rademacher(size, dimensions, seed)
 
 
 class Identity:
