@@ -58,6 +58,7 @@ class DPP(Method):
         "gradient", description="what rows are compared by: gradients of the loss at fresh adapters, or the embedder's vectors"
     )
     dimensions: int = Field(4096, ge=1, le=1 << 22, description="that gradients are projected onto")
+    store: Literal["float32", "int8"] = Field("float32", description="what gradients are kept in")
     lora_r: int = Field(512, ge=1, description="rank of the fresh adapters, cut to what the model's width allows")
     similarity: SimilarityName = Field("sphere", description="of two rows; cosine has no more directions than dimensions")
     gamma: float | None = Field(None, gt=0, description="of sphere and rbf; 10 for hidden states, 1 for others and for gradients")
@@ -74,7 +75,9 @@ class DPP(Method):
         if self.features == "embedding":
             return Embed(data.embedder, data.pool)
         adapters = FreshAdapters(r=self.lora_r)
-        config = GradientConfig(parameters="lora_b", fresh=adapters, projection="sparse", dimensions=self.dimensions)
+        config = GradientConfig(
+            parameters="lora_b", fresh=adapters, projection="sparse", dimensions=self.dimensions, dtype=self.store
+        )
         return Gradients(data.model, data.pool, config)
 
     def readers(self) -> tuple[ModelSpec, ...]:

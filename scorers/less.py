@@ -44,8 +44,11 @@ class GradientInfluence(Method):
     direction: Literal["adam", "sgd"] = Field("adam", description="of the pool's rows; the target's are plain gradients")
     eps_place: Literal["inside", "outside"] = Field("inside", description="of Adam's square root; inside in the authors' code")
     bias_correction: bool = Field(False, description="of Adam's moments; none in the authors' code")
-    projection: Literal["rademacher", "sparse", "none"] = Field("rademacher", description="of gradients; sparse is cheaper")
+    projection: Literal["rademacher", "sparse", "sketch", "none"] = Field(
+        "rademacher", description="of gradients; sketch keeps inner products as well and costs next to nothing"
+    )
     dimensions: int = Field(8192, ge=1, le=1 << 22, description="that gradients are projected onto")
+    store: Literal["float16", "int8", "1bit"] = Field("float16", description="what the pool's vectors are kept in")
 
     def _target(self, data: Data) -> Rows:
         if data.target is None:
@@ -79,7 +82,8 @@ class GradientInfluence(Method):
         """For each checkpoint the gradients of the pool and those of the target."""
         plain = GradientConfig(projection=self.projection, dimensions=self.dimensions, dtype="float16")
         adam = Adam(eps_place=self.eps_place, bias_correction=self.bias_correction)
-        moved = plain.model_copy(update={"adam": adam if self.direction == "adam" else None})
+        # The target's few vectors stay whole: then cosines with signs alone are off by a factor, the same for all.
+        moved = plain.model_copy(update={"adam": adam if self.direction == "adam" else None, "dtype": self.store})
         fit, target = self.fit(data), self._target(data)
         points = [Checkpoint(fit, number) for number in range(1, self.epochs + 1)]
         return [(Gradients(point, data.pool, moved), Gradients(point, target, plain)) for point in points]

@@ -4,6 +4,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+Stored = Literal["float32", "float16", "int8", "1bit"]
+
 GRADIENT_VERSION = 1  # raise it when the same model, row and settings would give another vector
 
 
@@ -41,7 +43,8 @@ class GradientConfig(BaseModel):
     adam        Adam's direction instead of the gradient itself.
     fresh       adapters that are put on a plain model; a checkpoint has its own.
     projection  as `curate.lm.projection` makes it, onto `dimensions`; a gradient with no more entries is kept whole.
-    dtype       float16 keeps vectors scaled to length 1, since half precision loses small numbers; float32 as they are.
+    dtype       float32 keeps vectors as they are; float16 scaled to length 1, since half precision loses small numbers; int8 and
+                1bit as `curate.lm.gradient_codes` says.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,10 +52,10 @@ class GradientConfig(BaseModel):
     parameters: Literal["lora", "lora_b"] = "lora"
     adam: Adam | None = None
     fresh: FreshAdapters | None = None
-    projection: Literal["rademacher", "sparse", "none"] = "rademacher"
+    projection: Literal["rademacher", "sparse", "sketch", "none"] = "rademacher"
     dimensions: int = Field(8192, ge=1, le=1 << 22)
     seed: int = Field(0, ge=0, lt=1 << 32, description="of the projection")
-    dtype: Literal["float32", "float16"] = "float32"
+    dtype: Stored = "float32"
 
     def identity(self) -> dict[str, Any]:
         """What makes the vectors what they are: the settings that differ from their defaults."""

@@ -11,7 +11,7 @@ before layers.2), each row-major, A [r, in] and B [out, r].
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -54,6 +54,16 @@ class Layout:
         return torch.cat([tensors[name].float().flatten() for name in self.names]).to(device)
 
 
+class Folding(Protocol):
+    """What is kept of gradients instead of their entries, a layer at a time, so that no whole gradient is ever held."""
+
+    dimensions: int
+
+    def add(self, found: torch.Tensor, part: torch.Tensor, start: int) -> None:
+        """Add to found float32 [B, dimensions] what the entries from `start` on are worth: part [B, n], each once."""
+        ...
+
+
 def layout(model: "PeftModel", parameters: Parameters = "lora") -> Layout:
     """The adapter weights of a model: A and B (`lora`), or B alone (`lora_b`).
 
@@ -77,11 +87,14 @@ def gradients(
     model: "PeftModel",
     encodings: Encodings,
     parameters: Parameters = "lora",
+    fold: Folding | None = None,
     *,
     batch_tokens: int = BATCH_TOKENS,
     progress: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[np.ndarray, torch.Tensor | str]]:
     """Yield (int64 [B] positions, [B, size] their gradients on the model's device) batch by batch, laid out as `layout` says.
+
+    With `fold`, what it makes of them instead: float32 [B, dimensions].
 
     Rows that have none come by themselves, with the reason in place of the tensor: no scored token, a gradient that is not
     finite, out of memory, or a model that fails on the row. Gradients have the adapters' dtype. Nothing is dropped out; the
@@ -99,14 +112,15 @@ def gradients(
     if not len(some):
         return
     plain = model.get_base_model()
-    most = max(1, HELD_NUMBERS["cpu" if plain.device.type == "cpu" else "gpu"] // where.size)
+    held = where.size if fold is None else fold.dimensions + max(stop - start for start, stop in where.spans)
+    most = max(1, HELD_NUMBERS["cpu" if plain.device.type == "cpu" else "gpu"] // held)
     lengths = encodings.lengths
     cuts = [some[batch] for batch in batches_by_length(lengths[some], batch_tokens)]
     batches = [part for batch in cuts for part in np.split(batch, range(most, len(batch), most))]
     with _frozen(model), torch.enable_grad():
         with torch.no_grad():
             head = Head(plain)
-        run = lambda batch: _batch(plain, head, where, encodings.take(batch))  # noqa: E731
+        run = lambda batch: _batch(plain, head, where, encodings.take(batch), fold)  # noqa: E731
         for batch, found in in_batches(batches, lengths, run, progress):
             if isinstance(found, str):
                 yield batch, found
@@ -131,42 +145,69 @@ def _frozen(model: torch.nn.Module) -> Iterator[None]:
         model.train(training)
 
 
-def _batch(model: Any, head: Head, where: Layout, rows: Encodings) -> torch.Tensor:
+def _batch(model: Any, head: Head, where: Layout, rows: Encodings, fold: Folding | None) -> torch.Tensor:
     ids, real, scored = (torch.from_numpy(array).to(model.device) for array in padded(rows))
     weight = where.layers[0].weight
-    found = torch.zeros(len(rows), where.size, dtype=weight.dtype, device=weight.device)
-    hooks = [
-        layer.register_forward_hook(_into(found[:, start:stop], ids.shape))
-        for layer, (start, stop) in zip(where.layers, where.spans, strict=True)
-    ]
+    if fold is None:
+        found = torch.empty(len(rows), where.size, dtype=weight.dtype, device=weight.device)
+    else:
+        found = torch.zeros(len(rows), fold.dimensions, device=weight.device)
+    layers = [_Layer(found, span, ids.shape, fold) for span in where.spans]
+    hooks = [layer.register_forward_hook(own.hook) for layer, own in zip(where.layers, layers, strict=True)]
     try:
         hidden = last_hidden(model, ids, real)
     finally:
         for hook in hooks:
             hook.remove()
     scale = HALF_SCALE if hidden.dtype == torch.float16 else 1.0
+    for own in layers:
+        own.scale = scale
     states = hidden[torch.roll(scored, -1, dims=1)]
     torch.autograd.backward(states, _from_loss(head, states.detach(), ids[scored], scored, scale))
-    return found.div_(scale)
+    for own in layers:
+        own.finish()
+    return found
 
 
-def _into(found: torch.Tensor, shape: torch.Size) -> Callable[..., torch.Tensor]:
-    """A hook on a linear layer that adds the gradient of its weight, row by row, to found [B, out * in]."""
+class _Layer:
+    """The gradient of a linear layer's weight, row by row, as the backward pass makes it."""
 
-    def hook(layer: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
-        if output.shape[:-1] != shape and output.shape[:-1] != (shape.numel(),):
+    def __init__(self, found: torch.Tensor, span: tuple[int, int], shape: torch.Size, fold: Folding | None) -> None:
+        self.found, self.span, self.shape, self.fold = found, span, shape, fold
+        self.scale = 1.0
+        self.total: torch.Tensor | None = None
+        self.waits, self.done = 0, False  # for so many of its calls; whether it was put where it belongs
+
+    def hook(self, layer: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+        """Of the layer's forward."""
+        if output.shape[:-1] != self.shape and output.shape[:-1] != (self.shape.numel(),):
             raise InputError("gradients are not taken of models whose adapted layers see some of the tokens, or in another order")
-        x = inputs[0].detach().reshape(*shape, -1)
+        x = inputs[0].detach().reshape(*self.shape, -1)
         if not output.requires_grad:
             output.requires_grad_()  # the first layer: nothing below it has a gradient
-
-        def add(g: torch.Tensor) -> None:
-            found.add_(torch.bmm(g.reshape(*shape, -1).transpose(1, 2), x).flatten(1).to(found.dtype))
-
-        output.register_hook(add)
+        self.waits += 1
+        output.register_hook(lambda g: self._add(g, x))
         return output
 
-    return hook
+    def _add(self, g: torch.Tensor, x: torch.Tensor) -> None:
+        part = torch.bmm(g.reshape(*self.shape, -1).transpose(1, 2), x).flatten(1)
+        self.total = part if self.total is None else self.total + part  # a layer may be called twice
+        self.waits -= 1
+        if not self.waits:
+            self.finish()
+
+    def finish(self) -> None:
+        """Put what was gathered where it belongs, once; 0 of a layer that the loss does not depend on."""
+        if self.done:
+            return
+        start, stop = self.span
+        part = self.found.new_zeros(len(self.found), stop - start) if self.total is None else self.total
+        part = part if self.scale == 1.0 else part.to(self.found.dtype) / self.scale
+        if self.fold is None:
+            self.found[:, start:stop] = part
+        else:
+            self.fold.add(self.found, part, start)
+        self.total, self.done = None, True
 
 
 def _from_loss(head: Head, states: torch.Tensor, labels: torch.Tensor, scored: torch.Tensor, scale: float) -> torch.Tensor:

@@ -25,10 +25,12 @@ def unit(vectors: ArrayLike) -> NDArray[np.float32]:
 
 def cosines(rows: ArrayLike, targets: ArrayLike) -> NDArray[np.float32]:
     """float32 [n, m]: of each row [n, d] with each target [m, d]; NaN where one of them has no direction."""
-    a, b = unit(rows), unit(targets)
-    if not a.shape[1] or not b.shape[1]:
-        return np.full((len(a), len(b)), np.nan, dtype=np.float32)
-    return a @ b.T
+    given, b = np.asarray(rows), unit(targets)
+    found = np.full((len(given), len(b)), np.nan, dtype=np.float32)
+    if given.shape[1] and b.shape[1]:
+        for start in range(0, len(given), BLOCK):
+            found[start : start + BLOCK] = unit(given[start : start + BLOCK]) @ b.T
+    return found
 
 
 def influence(checkpoints: Iterable[tuple[float, ArrayLike]]) -> NDArray[np.float64]:
@@ -74,9 +76,12 @@ def to_mean_direction(vectors: ArrayLike) -> float:
 
     Then cosines with anything else say little. NaN when no row has a direction.
     """
-    directions = unit(vectors)
-    directions = directions[~np.isnan(directions).any(axis=1)]
-    if not len(directions):
-        return float("nan")
-    mean = directions.mean(axis=0, dtype=np.float64)
-    return float((directions @ (mean / max(np.linalg.norm(mean), np.finfo(float).tiny))).mean())
+    given = np.asarray(vectors)
+    total, count = np.zeros(given.shape[1]), 0
+    for start in range(0, len(given), BLOCK):
+        directions = unit(given[start : start + BLOCK])
+        directions = directions[~np.isnan(directions).any(axis=1)]
+        total += directions.sum(axis=0, dtype=np.float64)
+        count += len(directions)
+    # The mean of the products with the mean direction is the mean's own product with it, which is its length.
+    return float(np.linalg.norm(total / count)) if count else float("nan")

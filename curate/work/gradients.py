@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
 from curate.errors import InputError
 from curate.fitting import Fitting
 from curate.lm.batching import shards_by_tokens
 from curate.lm.encodings import Encodings
-from curate.lm.gradient_config import GRADIENT_VERSION, FreshAdapters, GradientConfig
+from curate.lm.gradient_codes import decoded, encoded, stored_type
+from curate.lm.gradient_config import GRADIENT_VERSION, Adam, FreshAdapters, GradientConfig
 from curate.lm.models import forward_flops
 from curate.passes import SHARD_TOKENS, Done
 from curate.plan import base_model, gradient_name
@@ -23,6 +23,8 @@ from curate.work.base import RowWork, kept_values
 if TYPE_CHECKING:
     import torch
     from peft import PeftModel
+
+    from curate.lm.projection import Sketch
 
 PROJECTED_NUMBERS = {"cpu": 1 << 26, "gpu": 1 << 29}  # entries of gradients that wait to be projected at once: 256 MB, 2 GB
 FORWARDS = 3  # a row's gradient takes about as much as so many forward passes: one, and back through frozen weights
@@ -52,7 +54,7 @@ class GradientWork(RowWork):
             "dtype": self.engine.pass_dtype,
             "config": config.identity(),
         }
-        return {"gradient": self.engine.store.rows(spec, pa.list_(pa.float16() if config.dtype == "float16" else pa.float32()))}
+        return {"gradient": self.engine.store.rows(spec, stored_type(config.dtype))}
 
     def tokens(self, positions: np.ndarray) -> int:
         return int(self.engine.encodings(self.base, self.asked.rows).lengths[positions].sum())
@@ -70,7 +72,7 @@ class GradientWork(RowWork):
 
     def answer(self) -> RowVector:
         values, there, reasons = kept_values(self.artifacts()["gradient"], self.engine.ids(self.rows), self.failed)
-        return as_vectors(values, there, reasons)
+        return as_vectors(decoded(values, self.asked.config.dtype), there, reasons)
 
 
 def adapted(engine: Fitting, request: Gradients, *, made: bool = True) -> "tuple[PeftModel, Moments | None]":
@@ -116,7 +118,7 @@ def projected(
     batch_tokens: int = 4096,
     progress: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[int, np.ndarray | str]]:
-    """Yield (position, vector [d] in the config's dtype) of each row; in place of a vector the reason why a row has none.
+    """Yield (position, vector [d], float32 or float16) of each row; in place of a vector the reason why a row has none.
 
     moments  the optimizer's state by parameter, for Adam's direction; None: the gradient itself.
     """
@@ -124,12 +126,21 @@ def projected(
 
     from curate.lm.adam import direction
     from curate.lm.gradients import gradients, layout
-    from curate.lm.projection import make_projection
+    from curate.lm.projection import Sketch, make_projection
 
     where = layout(network, config.parameters)
     device = where.layers[0].weight.device
     project = make_projection(config.projection, where.size, config.dimensions, config.seed)
     state = _flat_state(where, moments, device) if config.adam and moments is not None else None
+    settings: Any = {"batch_tokens": batch_tokens, "progress": progress}
+    if isinstance(project, Sketch):
+        fold = project if state is None or config.adam is None else _Moved(project, state, config.adam)
+        for at, found in gradients(network, encodings, config.parameters, fold, **settings):
+            if isinstance(found, str):
+                yield int(at[0]), found
+            else:
+                yield from zip(at.tolist(), _kept(found, config), strict=True)
+        return
     most = PROJECTED_NUMBERS["cpu" if device.type == "cpu" else "gpu"]
     waiting: list[tuple[np.ndarray, torch.Tensor]] = []
 
@@ -140,12 +151,9 @@ def projected(
             waiting.clear()
             if state is not None and config.adam is not None:
                 rows = direction(rows, state[0], state[1], config.adam, state[2])
-            vectors = project(rows)
-            if config.dtype == "float16":
-                vectors = torch.nn.functional.normalize(vectors, eps=1e-30).half()
-            yield from zip(positions.tolist(), vectors.cpu().numpy(), strict=True)
+            yield from zip(positions.tolist(), _kept(project(rows), config), strict=True)
 
-    for at, found in gradients(network, encodings, config.parameters, batch_tokens=batch_tokens, progress=progress):
+    for at, found in gradients(network, encodings, config.parameters, **settings):
         if isinstance(found, str):
             yield int(at[0]), found
             continue
@@ -153,6 +161,28 @@ def projected(
             yield from done()
         waiting.append((at, found))
     yield from done()
+
+
+def _kept(vectors: "torch.Tensor", config: GradientConfig) -> np.ndarray:
+    """[B, d], float32, or float16 where that is how they are kept."""
+    import torch
+
+    if config.dtype == "float16":
+        vectors = torch.nn.functional.normalize(vectors, eps=1e-30).half()
+    return vectors.cpu().numpy()
+
+
+class _Moved:
+    """Adam's directions, projected as gradients are made."""
+
+    def __init__(self, project: "Sketch", state: "tuple[torch.Tensor, torch.Tensor, int]", adam: Adam) -> None:
+        self.project, self.state, self.adam, self.dimensions = project, state, adam, project.dimensions
+
+    def add(self, found: "torch.Tensor", part: "torch.Tensor", start: int) -> None:
+        from curate.lm.adam import direction
+
+        here, (mean, square, step) = slice(start, start + part.shape[1]), self.state
+        self.project.add(found, direction(part.float(), mean[here], square[here], self.adam, step), start)
 
 
 def _flat_state(where: Any, moments: "Moments", device: Any) -> "tuple[torch.Tensor, torch.Tensor, int]":
@@ -196,7 +226,7 @@ def record(
         places = sorted(lasting)
         kept.put(
             [rows.row_ids[i] for i in places],
-            [None if isinstance(vectors[i], str) else vectors[i] for i in places],
+            encoded([None if isinstance(what := vectors[i], str) else what for i in places], config.dtype),
             [what if isinstance(what := vectors[i], str) else None for i in places],
             time.perf_counter() - began,
         )

@@ -305,3 +305,21 @@ def test_logits_of_all_tokens_are_never_held_at_once(random_rows, monkeypatch):
     monkeypatch.setattr(forward.Head, "__call__", lambda head, hidden: sizes.append(len(hidden)) or real(head, hidden))
     list(forward.traces(model, random_rows, batch_tokens=10_000))
     assert max(sizes) == 5 and sum(sizes) == 1 + sum(int(mask.sum()) for mask in random_rows.loss_mask) + 1
+
+
+@given(st.integers(2, 700), st.integers(0, 5), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_the_two_largest(width, seed, ties):
+    values = np.random.default_rng(seed).standard_normal((9, width)).astype(np.float32)
+    values = np.round(values) if ties else values
+    want = np.sort(values, axis=1)[:, ::-1][:, :2]
+    assert np.array_equal(forward.two_largest(torch.from_numpy(values)).numpy(), want)
+
+
+def test_statistics_of_logits_that_are_far_apart_or_missing():
+    logits = torch.tensor([[100.0, -80.0, 3.0], [-torch.inf, 0.0, 0.0], [-1e4, -1e4, -1e4]])
+    found = forward.token_statistics(logits, torch.tensor([1, 2, 0]), PER_TOKEN)
+    assert found["logp"].numpy() == pytest.approx([-180, np.log(0.5), np.log(1 / 3)], rel=1e-6)
+    assert found["entropy"].numpy() == pytest.approx([0, np.log(2), np.log(3)], abs=1e-3)
+    assert found["margin"].numpy() == pytest.approx([1, 0, 0], abs=1e-6)
+    assert found["el2n"].numpy() == pytest.approx([np.sqrt(2), np.sqrt(0.5), np.sqrt(4 / 9 + 2 / 9)], rel=1e-6)

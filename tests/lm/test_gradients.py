@@ -110,6 +110,42 @@ def test_no_more_gradients_are_held_than_fit(rows, monkeypatch):
     np.testing.assert_allclose(stacked(collect(model, rows, batch_tokens=10_000)), whole, rtol=0, atol=1e-13)
 
 
+class Sums:
+    """Folds each part of a gradient into two numbers that tell which entries it was of."""
+
+    dimensions = 2
+
+    def __init__(self):
+        self.seen = []
+
+    def add(self, found, part, start):
+        self.seen.append((start, start + part.shape[1]))
+        places = torch.arange(start, start + part.shape[1], dtype=part.dtype)
+        found += torch.stack([(part * torch.sin(places)).sum(dim=1), (part**2 * torch.cos(places)).sum(dim=1)], dim=1).float()
+
+
+@pytest.mark.parametrize("parameters", ["lora", "lora_b"])
+@pytest.mark.parametrize("twice", [False, True], ids=["", "a layer called twice"])
+def test_what_is_folded_is_each_entry_once(rows, parameters, twice):
+    model = adapted(torch.float64)
+    if twice:  # two layers of the model become one, which is called twice
+        layers = model.get_base_model().model.layers
+        layers[1].self_attn.q_proj = layers[0].self_attn.q_proj
+    whole, fold, want = collect(model, rows, parameters), Sums(), []
+    found = {}
+    for positions, what in gradients(model, rows, parameters, fold, batch_tokens=60):
+        found |= dict(zip(positions.tolist(), what.numpy(), strict=True))
+    for i in range(len(rows)):
+        sums = torch.zeros(1, 2)
+        Sums().add(sums, torch.tensor(whole[i])[None], 0)
+        want.append(sums[0].numpy())
+    np.testing.assert_allclose(stacked(found), want, rtol=1e-4, atol=1e-5 * np.abs(want).max())
+    batches = len(fold.seen) // len(layout(model, parameters).spans)
+    assert sorted(fold.seen) == sorted(layout(model, parameters).spans * batches)
+    if twice:
+        np.testing.assert_allclose(stacked(whole), oracle(model, rows, parameters), rtol=0, atol=1e-10)
+
+
 def test_the_layout_is_by_name():
     model = adapted()
     where = layout(model)

@@ -153,6 +153,13 @@ def test_its_settings_reach_the_requests():
     assert LESS().requests(small, {})[0].rows.size == 1
 
 
+@pytest.mark.parametrize("store", ["float16", "int8", "1bit"])
+def test_the_pool_s_vectors_may_be_kept_in_fewer_bits_and_the_target_s_stay(store):
+    for pool, aim in LESS(store=store, projection="sketch").gradients(DATA):
+        assert (pool.config.dtype, aim.config.dtype) == (store, "float16") and pool.config.projection == "sketch"
+    assert LESS().gradients(DATA)[0][0].config.identity() == {"adam": {}, "dtype": "float16"}
+
+
 @pytest.mark.parametrize("method", [LESS(), BIDS()])
 def test_it_needs_a_target(method):
     with pytest.raises(InputError, match=f"^{method.name} needs --target: examples of what the model should become good at$"):

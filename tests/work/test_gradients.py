@@ -105,6 +105,29 @@ def test_they_are_projected_and_may_be_kept_in_half_precision(ready):
     assert half.dtype == np.float32 and np.array_equal(half, half.astype(np.float16))
 
 
+def test_they_may_be_kept_in_fewer_bits(ready, store):
+    engine, rows, model = ready()
+    whole = GradientConfig(dimensions=96)
+    requests = [at(model, rows, config=whole.model_copy(update={"dtype": dtype})) for dtype in ("float32", "int8", "1bit")]
+    engine.execute(merge(requests))
+    exact, fine, coarse = (engine.answer(request).values for request in requests)
+    largest = np.abs(exact).max(axis=1, keepdims=True)
+    assert 0 < (np.abs(fine - exact) / largest).max() < 0.501 / 127
+    assert np.array_equal(np.sign(coarse), np.sign(exact))
+    np.testing.assert_allclose(np.linalg.norm(coarse, axis=1), np.linalg.norm(exact, axis=1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("adam", [None, Adam(), Adam(eps_place="outside", bias_correction=True)])
+def test_a_sketch_made_layer_by_layer_is_that_of_the_whole(ready, adam):
+    from curate.lm.projection import make_projection
+
+    engine, rows, model = ready()
+    whole = at(model, rows, config=GradientConfig(projection="none", adam=adam))
+    short = at(model, rows, config=GradientConfig(projection="sketch", dimensions=96, adam=adam))
+    engine.execute(merge([whole, short]))
+    close(engine.answer(short).values, make_projection("sketch", 512, 96)(torch.tensor(engine.answer(whole).values)))
+
+
 def test_what_waits_to_be_projected_is_bounded(ready, monkeypatch):
     engine, rows, model = ready()
     request = at(model, rows)
@@ -248,10 +271,10 @@ def test_a_row_that_fails_is_tried_again_by_another_run(ready, monkeypatch):
     bad = int(engine.encodings(model, rows).lengths.argmax())
     longest = int(engine.encodings(model, rows).lengths.max())
 
-    def failing(model, head, where, encodings):
+    def failing(model, head, where, encodings, fold):
         if encodings.lengths.max() == longest:
             raise RuntimeError("no kernel")
-        return real(model, head, where, encodings)
+        return real(model, head, where, encodings, fold)
 
     monkeypatch.setattr(curate.lm.gradients, "_batch", failing)
     engine.execute(merge([request]))
