@@ -8,7 +8,7 @@ from pydantic import Field
 
 from curate.budget import Limit
 from curate.lm.models import ModelSpec, parameter_count
-from curate.method import Cost, Data, Method
+from curate.method import SETS, Cost, Data, Method
 from curate.requests import Checkpoint, Fit, Observe, Request
 from curate.resources import default_model
 from curate.selectors.kmeans import kmeans
@@ -65,6 +65,10 @@ class S2L(Method):
     def signal(self, data: Data, seen: Mapping[Request, Any], rng: np.random.Generator) -> RowVector:
         """Loss trajectories [n, checkpoints], nats per reply token."""
         return RowVector.of([seen[request] for request in self._losses(data)])
+
+    def unscored(self) -> str | None:
+        """That it chooses sets."""
+        return f"{self.name} {SETS}"
 
     def remarks(self, data: Data, signal: Any) -> list[str]:
         """How much smaller the proxy is than the model to be trained."""

@@ -50,7 +50,7 @@ def score(
     if output.plan:
         from curate.report.plans import plan_scores
 
-        return output.show_plan(plan_scores(read, methods.split(","), engine=engine.make(), **asked))
+        return output.show_plan(plan_scores(read, methods.split(","), engine=engine.make(), picks=parsed is not None, **asked))
     scores = engine.run("score", pool=read, methods=methods.split(","), budget=parsed, **asked)
     judged = judge(scores, truth, groups) if truth else None
     scores.write(output.out, overwrite=output.overwrite, tables=judged.tables() if judged else None)

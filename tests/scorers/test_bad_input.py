@@ -154,6 +154,14 @@ def test_rows_that_differ_in_one_word(bad, method):
     assert bad(method, pool="one word apart").picks == 3
 
 
+@every_method
+def test_it_is_known_beforehand_whether_rows_have_a_score(bad, method):
+    why = make_method(method).unscored()
+    found = bad(method).found.scores
+    assert (found["score"].null_count() == len(found)) == (why is not None)
+    assert why is None or found["null_reason"].unique().to_list() == [why]
+
+
 GIVES_NO_GRADIENT = "no row of the target has a gradient at every checkpoint"
 CANNOT_TRAIN = "the loss is not a finite number at step 1; the model gives no number before it has learned anything"
 NO_NUMBER = "the model gave a number that is not finite"
