@@ -72,7 +72,8 @@ def maximise(
 
     Picks go on until the next would exceed the budget, so a smaller budget gives a prefix of a larger one (not by samples). A
     row of no tokens counts one. Ties go to the lower index. `gain` is the marginal gain; where it is 0, picking goes on by
-    index, and `shortfall` says for how many. `coverage` is left as it is. Raises ValueError for a kernel that is not finite or of another size.
+    index, and `shortfall` says for how many. `coverage` is left as it is. Raises ValueError for a kernel that is not finite or of
+    another size.
     """
     n = limit.costs.size
     if greedy not in ("lazy", "stochastic"):

@@ -1,6 +1,7 @@
 """The command line: what it prints, what it writes, and how it refuses."""
 
 import json
+import re
 import os
 
 import polars as pl
@@ -369,6 +370,8 @@ def test_a_budget_too_small_for_one_row_says_so(run, messy):
     for budget in ("2 tokens", "0.001%"):
         code, out, err = run("select", messy, "-m", "longest", "-b", budget, "--out", "out", "--json")
         assert (code, out) == (2, "") and f"a budget of {budget} picks none of the 58 rows" in err
+        why = re.search("the first row that does not fit. The first row needs ([0-9]+) tokens, more than the budget of 2;", err)
+        assert (why is not None and int(why[1]) > 2) == ("tokens" in budget)
 
 
 def test_rows_without_a_score_leave_the_selection_short_or_filled(run, messy, tmp_path):
