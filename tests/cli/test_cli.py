@@ -1,8 +1,8 @@
 """The command line: what it prints, what it writes, and how it refuses."""
 
 import json
-import re
 import os
+import re
 
 import polars as pl
 import pytest
