@@ -29,9 +29,9 @@ def pool_diversity(
     """The report of `curate.diversity.Diversity` with embedder, rows_pool, rows_sampled and a note (or None).
 
     Of a pool of more than SAMPLE rows those with the smallest row ids are embedded: ids are hashes, so this is as if at random,
-    and rows that are added change little. Kernel `sphere`, gamma 10 for hidden states and 1 for other embeddings. Of fewer than
-    LEAST rows with an embedding distance is None, and note says so. Raises InputError for an embedder at fault, or when no row has
-    an embedding.
+    and rows that are added change little. Kernel `sphere`, gamma 10 for hidden states and 1 for other embeddings. With fewer rows
+    than LEAST that have an embedding distance is None, and note says so. Raises InputError for an embedder at fault, or where
+    no row has an embedding.
     """
     some = pool if len(pool) <= SAMPLE else pool.subset(pool.row_ids[:SAMPLE])
     _, _, request = vectors.ask(some, embedder, engine, view=CONVERSATION, model=model)
