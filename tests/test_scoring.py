@@ -5,9 +5,28 @@ import pytest
 import curate
 from curate.engine import Engine
 from curate.errors import InputError
-from curate.preparation import as_pool
+from curate.lm.models import ModelSpec
+from curate.method import Data
+from curate.preparation import as_pool, looks_at
+from curate.registry import make_method, method_names
 from curate.report.plans import plan_scores
+from curate.requests import Rows
 from curate.store import Store
+
+POOL, TARGET, EXISTING = (Rows(role, role[0] * 32, 40) for role in ("pool", "target", "existing"))
+
+
+@pytest.mark.parametrize("name", sorted(set(method_names()) - {"given"}))
+def test_what_a_method_looks_at(name):
+    def looks(role, method=name, **more):
+        data = Data(pool=POOL, model=ModelSpec("org/base"), **{role: {"target": TARGET, "existing": EXISTING}[role]}, **more)
+        return looks_at(make_method(method), data, role)
+
+    assert looks("target") == (name in ("less", "bids", "delift", "nn-cift", "facility-location"))
+    more = {"target": TARGET} if name in ("less", "bids") else {}  # without which they cannot be asked
+    assert looks("existing", **more) == (name in ("delift", "nn-cift", "facility-location"))
+    assert looks("target", "token-cleaning:warmup_by=less") and looks("target", "dpp:quality=less")
+    assert not looks("target", "facility-location:objective=cg", existing=EXISTING)
 
 
 @pytest.fixture
