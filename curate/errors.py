@@ -12,7 +12,7 @@ class InputError(CurateError, ValueError):
     """The input or the usage is wrong (exit code 2 on the command line)."""
 
 
-_BRANCHES = ("str", "int", "float")
+_BRANCHES = ("str", "int", "float", "constrained-int")  # of a field that takes either
 _WANTED = {
     **dict.fromkeys(("float_parsing", "float_type"), "a number"),
     **dict.fromkeys(("int_parsing", "int_type", "int_from_float", "int_parsing_size"), "a whole number"),
@@ -29,8 +29,11 @@ def first_fault(errors: Sequence[Mapping[str, Any]], kind: str = "setting") -> s
     loc, text = list(first["loc"]), str(first["msg"]).removeprefix("Value error, ")
     given = repr(first.get("input"))
     given = given if len(given) <= 60 else given[:57] + "..."
-    if loc and loc[-1] in _BRANCHES:  # of a field that takes either
-        loc, text = loc[:-1], f"a number or text is wanted, not {given}"
+    either = bool(loc) and loc[-1] in _BRANCHES
+    if either:
+        loc = loc[:-1]
+    if either and first["type"] in _WANTED:
+        text = f"a number or text is wanted, not {given}"
     elif first["type"] in _WANTED:
         text = f"{_WANTED[first['type']]} is wanted, not {given}"
     elif first["type"] == "missing":

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from curate.lm.encodings import Encodings
     from curate.selectors.picks import Picks
 
-Cost = Literal["free", "tokenizer", "forward", "training"]
+Cost = Literal["free", "tokenizer", "forward", "pairs", "gradients", "training", "influence"]
+SETS = "chooses sets of rows"
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ class Method(BaseModel):
 
     name: ClassVar[str]
     paper: ClassVar[str]  # arXiv number or other source
-    cost: ClassVar[Cost]
+    cost: ClassVar[Cost]  # of choosing, by the default settings
+    extra: ClassVar[str | None] = None  # what a training on the picks costs more than one that every other selection is given
     larger_is_better: ClassVar[bool] = True
     by_chance: ClassVar[bool] = False  # picks differ by seed even on the same signals
     by_budget: ClassVar[bool] = False  # what it asks for depends on the budget, `data.limit`
@@ -68,6 +70,10 @@ class Method(BaseModel):
 
     def called(self) -> str | None:
         """What stands for it in tables, where that is not its name and settings."""
+        return None
+
+    def unscored(self) -> str | None:
+        """Why no row has a score by itself, known before anything is computed; None for a method that scores rows."""
         return None
 
     def inputs(self) -> tuple[str, ...]:
@@ -91,7 +97,7 @@ class Method(BaseModel):
 
     def score(self, signal: Any) -> RowScore:
         """The signal as a number per row. A method that chooses sets may have none for a row by itself: null, and why."""
-        return signal if isinstance(signal, RowScore) else RowScore.none(signal, f"{self.name} chooses sets of rows")
+        return signal if isinstance(signal, RowScore) else RowScore.none(signal, self.unscored() or f"{self.name} {SETS}")
 
     def preference(self, signal: Any) -> np.ndarray:
         """float64 [n]: the score as the method's choice reads it, higher is kept first; NaN where null."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from curate.budget import Budget
+from curate.budget import Budget, Limit
 from curate.embedding import make_embedder
 from curate.embedding.sentence import encoder_folder
 from curate.engine import Engine
@@ -191,6 +191,8 @@ def prepare(
     encodings = engine.encodings(model, rows)
     for method in methods:
         method.check(encodings)
+    for note in _unused(methods, data):
+        engine.note(note)
     table = pl.DataFrame(
         {
             "row_id": usable.row_ids,
@@ -200,6 +202,27 @@ def prepare(
         }
     )
     return Prepared(usable, rows, data, table, unusable_rows(pool, failed))
+
+
+def looks_at(method: Method, data: Data, role: str) -> bool:
+    """Whether a method asks otherwise for other data being there: role is target or existing, which `data` has."""
+    if method.by_budget:
+        data = replace(data, limit=Limit(np.ones(data.pool.size), data.pool.size))
+    try:
+        return method.requests(data, {}) != method.requests(replace(data, **{role: None}), {})
+    except InputError:  # without it the method cannot work, or not with all that there is
+        return True
+
+
+def _unused(methods: Sequence[Method], data: Data) -> list[str]:
+    """What was given for methods none of which looks at it."""
+    said = []
+    for role, name in (("target", "the target"), ("existing", "existing data")):
+        if methods and getattr(data, role) is not None and not any(looks_at(method, data, role) for method in methods):
+            names = ", ".join(label(method) for method in methods)
+            nobody = f"{names} does not look at it" if len(methods) == 1 else f"none of {names} looks at it"
+            said.append(f"{name} has no effect: {nobody}")
+    return said
 
 
 def unusable_rows(pool: Pool, failed: Mapping[str, str]) -> tuple[Unusable, ...]:

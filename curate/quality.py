@@ -63,4 +63,8 @@ def _method(name: str) -> Method:
     method = make_method(name)
     if method.by_budget:
         raise InputError(f"quality {name}: it chooses for one budget and has no scores; name another method")
+    if "quality" in type(method).model_fields:
+        raise InputError(f"quality {name}: its own score is the quality that it is given; name that instead")
+    if why := method.unscored():
+        raise InputError(f"quality {name}: it gives no row a score ({why}); name another method")
     return method

@@ -22,6 +22,7 @@ from curate.pool import Pool
 from curate.preparation import PoolLike, Prepared, Unusable, as_method, as_model, as_pool, counts, prepare, signal
 from curate.registry import by_label, label
 from curate.requests import Embedder
+from curate.signals import RowScore
 from curate.stages import Stage
 from curate.store import write_manifest
 from curate.training.config import TrainConfig
@@ -83,13 +84,17 @@ def score(
     budget    also let every method pick within it, as for `select`; `curate.judge` then judges the picks as well.
     seeds     for how many seeds, from `seed` on, they pick; the scores are of the first.
 
-    Returns a polars frame inside `Scores`. Raises InputError for a pool, model, method or setting at fault.
+    Without a budget nothing is computed for a method that gives no row a score (`Method.unscored`); that is said.
+
+    Returns a polars frame inside `Scores`. Raises InputError for a pool, model, method or setting at fault, and without a budget
+    where no method scores rows.
     """
     given = [as_method(m) for m in ([methods] if isinstance(methods, (str, Method)) else methods)]
     chosen = list(by_label(given).values())
     if seeds < 1:
         raise InputError(f"seeds must be at least 1, not {seeds}")
     parsed = None if budget is None else Budget.parse(budget)
+    asked = chosen if parsed is not None else scoring(chosen)
     engine, whole, spec = engine or Engine(), as_pool(pool), as_model(model)
     prepared = prepare(
         engine,
@@ -100,10 +105,10 @@ def score(
         recipe=recipe,
         embedder=embedder,
         seed=seed,
-        methods=chosen,
+        methods=asked,
     )
     if parsed is None:
-        found, seen = _signals(engine, prepared, chosen)
+        found, seen = _signals(engine, prepared, asked)
         picked = None
     else:
         rounds = [choices(engine, prepared, chosen, [parsed], seed + number, keep_signals=not number) for number in range(seeds)]
@@ -115,9 +120,14 @@ def score(
     remarks: list[str] = []
     for method in chosen:
         name = label(method)
-        data, known = found[name]
-        remarks += [f"{name}: {text}" for text in method.remarks(data, known)]
-        preferences[name], scores = method.preference(known), method.score(known)
+        if method in asked:
+            data, known = found[name]
+            remarks += [f"{name}: {text}" for text in method.remarks(data, known)]
+            preferences[name], scores = method.preference(known), method.score(known)
+        else:
+            remarks.append(f"{name}: {method.unscored()}, so nothing was computed for it; `curate select` gives its picks")
+            scores = RowScore.none(RowScore.of(np.zeros(len(prepared.pool))), method.unscored() or "")
+            preferences[name] = scores.values
         columns.append(pl.Series(name, scores.values, dtype=pl.Float64).fill_nan(None))
         if scores.is_null.any():
             columns.append(pl.Series(f"{name}_null", scores.reasons.tolist(), dtype=pl.String))
@@ -144,6 +154,15 @@ def score(
         prepared.unusable,
         picked,
     )
+
+
+def scoring(methods: Sequence[Method]) -> list[Method]:
+    """Those that score rows. Raises InputError where none does."""
+    found = [method for method in methods if method.unscored() is None]
+    if not found:
+        why = "; ".join(dict.fromkeys(method.unscored() or "" for method in methods))
+        raise InputError(f"there is no score to compute: {why}; use `curate select`, or judge picks by --truth and --budget")
+    return found
 
 
 def _signals(engine: Engine, prepared: Prepared, methods: Sequence[Method]) -> tuple[dict[str, tuple[Data, Any]], list[Seen]]:
@@ -182,9 +201,14 @@ def plan(
     embedder: str | Embedder = "hidden",
     seed: int = 0,
     seeds: int = 1,
+    picks: bool = True,
 ) -> tuple[Plan, Prepared]:
-    """What scoring would run in its first round, without running it (the pool is tokenised). `model` scores."""
+    """What scoring would run in its first round, without running it (the pool is tokenised). `model` scores.
+
+    picks  whether methods are to pick as well; else those are left out that give no row a score.
+    """
     asked = [as_method(method) for method in methods]
+    asked = asked if picks else scoring(asked)
     prepared = prepare(
         engine,
         as_pool(pool),

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from curate.method import SETS
 from curate.selectors.bids import bids
 from scorers.less import GradientInfluence, Influences
 
@@ -28,6 +29,10 @@ class BIDS(GradientInfluence):
     rule: Literal["max", "argmin_task"] = Field(
         "max", description="max: the largest gain over all targets; argmin_task: the best row for the target with the least"
     )
+
+    def unscored(self) -> str | None:
+        """That it chooses sets."""
+        return f"{self.name} {SETS}"
 
     def choose(self, signal: Influences, table: "pl.DataFrame", limit: "Limit", rng: np.random.Generator) -> "Picks":
         """Greedy picks; `gain` is the standardised influence above the mean of the picks before."""

@@ -91,7 +91,7 @@ class DELIFT(Staged):
 
     name: ClassVar[str] = "delift"
     paper: ClassVar[str] = "2411.04425"
-    cost: ClassVar[Cost] = "forward"
+    cost: ClassVar[Cost] = "pairs"
 
     utility: Literal["icl", "embedding"] = Field("icl", description="embedding: the cosine of embeddings instead, DELIFT(SE)")
     max_pairs: int = Field(40_000, ge=1, description="all pairs are tried up to so many; else each row's nearest examples")

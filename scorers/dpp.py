@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from curate.embedding.similarity import check_gamma, comparable, similarity_of
 from curate.lm.gradient_config import FreshAdapters, GradientConfig
 from curate.lm.models import ModelSpec
-from curate.method import Cost, Data, Method
+from curate.method import SETS, Cost, Data, Method
 from curate.quality import DESCRIPTION, NONE, TOKENS, quality, quality_readers, quality_requests, shares
 from curate.requests import Embed, Gradients, Request
 from curate.selectors.dpp import dpp
@@ -52,7 +52,7 @@ class DPP(Method):
 
     name: ClassVar[str] = "dpp"
     paper: ClassVar[str] = "2402.02318"
-    cost: ClassVar[Cost] = "forward"
+    cost: ClassVar[Cost] = "gradients"
 
     features: Literal["gradient", "embedding"] = Field(
         "gradient", description="what rows are compared by: gradients of the loss at fresh adapters, or the embedder's vectors"
@@ -101,10 +101,14 @@ class DPP(Method):
         found = quality(self.quality, data, seen, rng)
         return found.null(found.values == 0, "no reply tokens") if self.quality == TOKENS else shares(found)
 
+    def unscored(self) -> str | None:
+        """That it chooses sets, where no quality is asked for."""
+        return f"{self.name} {SETS}" if self.quality == NONE else None
+
     def score(self, signal: Rated) -> RowScore:
         """The quality [n]; null where there is none."""
         if signal.quality is None:
-            return RowScore.none(signal, f"{self.name} chooses sets of rows")
+            return RowScore.none(signal, f"{self.name} {SETS}")
         return RowScore.of(np.where(signal.vectors.is_null, np.nan, signal.quality.values), _nulls(signal.reasons))
 
     def choose(self, signal: Rated, table: "pl.DataFrame", limit: "Limit", rng: np.random.Generator) -> "Picks":

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from curate.budget import Limit
 
+PICKED = "its rows were picked before"
 RESERVED = ("full", "full, 1 epoch", "untrained")  # names of arms that are no methods
 
 
@@ -68,6 +69,10 @@ class Given(Method):
         """The folder of the selection."""
         return () if self.folder is None else (self.folder,)
 
+    def unscored(self) -> str | None:
+        """That its rows were picked before."""
+        return PICKED
+
     def spent(self) -> tuple[float, float]:
         """What choosing took when it was done; NaN where that was not taken down."""
         return UNKNOWN if self._picks is None and self.folder is None else self.picks.cost
@@ -80,7 +85,7 @@ class Given(Method):
 
     def signal(self, data: Data, seen: Mapping[Request, Any], rng: np.random.Generator) -> RowScore:
         """Null for every row: what was picked is known by row id, which `choose` has."""
-        return RowScore.of(np.zeros(data.pool.size)).null(np.ones(data.pool.size, bool), "its rows were picked before")
+        return RowScore.of(np.zeros(data.pool.size)).null(np.ones(data.pool.size, bool), PICKED)
 
     def choose(self, signal: RowScore, table: "pl.DataFrame", limit: "Limit", rng: np.random.Generator) -> Picks:
         """The picks in their order, as far as the limit goes. Raises InputError where the pool lacks some of them."""

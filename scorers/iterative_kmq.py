@@ -15,6 +15,7 @@ from curate.selectors.picks import Picks, shortfall
 from curate.selectors.quota import quota
 from curate.selectors.weighted import Update, updated, weighted_order
 from curate.signals import RowScore
+from curate.wording import counted
 from scorers.kmq import KMQ, Clustered
 
 if TYPE_CHECKING:
@@ -115,8 +116,10 @@ class IterativeKMQ(KMQ):
         return super().score(signal.clustered)
 
     def remarks(self, data: Data, signal: Any) -> list[str]:
-        """How many clusters, and which gained most."""
+        """How many clusters, how many rounds picked nothing, and which cluster gained most."""
         said = super().remarks(data, signal.clustered)
+        if empty := sum(not len(rows) for rows in signal.rounds):
+            said.append(f"{empty:,} of the {counted(self.rounds, 'round')} picked no row: the budget has too few for as many")
         first, last = signal.weights[0], signal.weights[-1]
         if len(signal.weights) > 1 and len(last) > 1:
             gained = max(last, key=lambda name: last[name] / first[name])

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from curate.budget import Limit
 from curate.errors import InputError
@@ -13,7 +13,7 @@ from curate.lm.models import ModelSpec
 from curate.method import Cost, Data, Method
 from curate.quality import DESCRIPTION, quality, quality_readers, quality_requests
 from curate.requests import Embed, Request
-from curate.selectors.clusters import best_k
+from curate.selectors.clusters import CANDIDATES, ROWS_PER_CLUSTER, best_k
 from curate.selectors.kmeans import kmeans
 from curate.selectors.picks import Picks
 from curate.selectors.quota import quota
@@ -52,12 +52,19 @@ class KMQ(Method):
     cost: ClassVar[Cost] = "forward"
     by_chance: ClassVar[bool] = True
 
-    clusters: int | Literal["auto"] = Field("auto", description="k of k-means; auto: the one of best silhouette")
+    clusters: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        "auto", description="k of k-means; auto: the one of best silhouette"
+    )
     quality: str = Field("tokens", description=DESCRIPTION)
     weight: Literal["linear", "softmax", "rank"] = Field(
         "linear", description="chance of a row by its quality: in proportion to it, to its exponential, or to its rank"
     )
     budget: Literal["proportional", "equal"] = Field("proportional", description="share of a cluster: by its size, or all alike")
+
+    @model_validator(mode="after")
+    def _has_a_quality(self) -> Self:
+        quality_readers(self.quality)  # which says when there is no such method, or it can give none
+        return self
 
     def _embedding(self, data: Data) -> Embed:
         return Embed(data.embedder, data.pool)
@@ -104,9 +111,15 @@ class KMQ(Method):
         return RowScore(np.where(signal.reasons == None, signal.quality.values, np.nan), signal.reasons)  # noqa: E711
 
     def remarks(self, data: Data, signal: Any) -> list[str]:
-        """How many clusters."""
-        used = {stratum for stratum in signal.strata if stratum is not None}
-        return [f"{counted(len(used), 'cluster')}{' by silhouette' if self.clusters == 'auto' else ''}"]
+        """How many clusters, and why one where k was to be found."""
+        there = [stratum for stratum in signal.strata if stratum is not None]
+        found, least = counted(len(set(there)), "cluster"), CANDIDATES[0]
+        if self.clusters == "auto" and 0 < len(there) < least * ROWS_PER_CLUSTER:
+            few = f"{counted(len(there))} are too few for {least} clusters of {ROWS_PER_CLUSTER}"
+            return [f"{few}: one cluster; set clusters=... to have more"]
+        if self.clusters == "auto" and len(set(there)) == 1:
+            return ["no number of clusters parts these rows, whose embeddings are alike: one cluster"]
+        return [f"{found}{' by silhouette' if self.clusters == 'auto' else ''}"]
 
     def choose(self, signal: Clustered, table: "pl.DataFrame", limit: Limit, rng: np.random.Generator) -> Picks:
         """Shares by cluster, rows by weight inside; `stratum` is the cluster."""

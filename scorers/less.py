@@ -31,7 +31,7 @@ class Influences(RowVector):
 class GradientInfluence(Method):
     """What LESS and BIDS have in common: a short training, and the gradients of rows and target at its checkpoints."""
 
-    cost: ClassVar[Cost] = "training"
+    cost: ClassVar[Cost] = "influence"
 
     warmup: float = Field(0.05, gt=0, le=1, description="share of the pool, drawn at random, that the warm-up trains on")
     epochs: int = Field(4, ge=1, description="of the warm-up, each with a checkpoint at its end")

@@ -15,7 +15,8 @@ class LoBaSS(Method):
     """Keep the rows whose loss drops most, in proportion, when the model is fine-tuned on the pool.
 
     Score 1 - loss_reference / loss_base, unitless, at most 1; higher is more learnable, below 0 the loss grew. The
-    reference is the base model after the final run's own recipe over the whole pool. Source: arXiv 2310.13008.
+    reference is the base model after fine-tuning on the whole pool by the final run's settings, except that `epochs` says for how
+    long and that it learns from all reply tokens whatever the token policy. Source: arXiv 2310.13008.
 
     `form` has what it is not, to compare with: `difference`, loss_base - loss_reference of the whole reply in nats (RHO, arXiv
     2206.07137; it grows with the reply's length), and `per_token`, the same in nats per reply token.
@@ -37,7 +38,8 @@ class LoBaSS(Method):
         return Observe(data.model, data.pool, "mean_loss")
 
     def _reference(self, data: Data) -> Observe:
-        return Observe(Fit(data.model, data.pool, data.recipe.trained_for(self.epochs, data.seed)), data.pool, "mean_loss")
+        recipe = data.recipe.every_token().trained_for(self.epochs, data.seed)  # whose losses are of all reply tokens
+        return Observe(Fit(data.model, data.pool, recipe), data.pool, "mean_loss")
 
     def _length(self, data: Data) -> Observe:
         return Observe(data.model, data.pool, "response_tokens")

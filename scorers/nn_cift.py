@@ -122,7 +122,7 @@ class NNCIFT(Staged):
 
     name: ClassVar[str] = "nn-cift"
     paper: ClassVar[str] = "2502.09969"
-    cost: ClassVar[Cost] = "forward"
+    cost: ClassVar[Cost] = "pairs"
 
     influence: str = Field("delift", description="delift, delift-se, less, or pointwise.METHOD: another method's score of rows")
     u: float = Field(0.05, gt=0, le=1, description="fraction of the rows, and of the examples, whose pairs are computed")

@@ -24,6 +24,7 @@ class Rho1(Method):
     name: ClassVar[str] = "rho-1"
     paper: ClassVar[str] = "2404.07965"
     cost: ClassVar[Cost] = "training"
+    extra: ClassVar[str | None] = "a forward pass a step"
     by_chance: ClassVar[bool] = True
 
     keep: float = Field(0.6, gt=0, le=1, description="share of the reply tokens of a batch that count")

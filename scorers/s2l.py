@@ -8,7 +8,7 @@ from pydantic import Field
 
 from curate.budget import Limit
 from curate.lm.models import ModelSpec, parameter_count
-from curate.method import Cost, Data, Method
+from curate.method import SETS, Cost, Data, Method
 from curate.requests import Checkpoint, Fit, Observe, Request
 from curate.resources import default_model
 from curate.selectors.kmeans import kmeans
@@ -39,6 +39,8 @@ class S2L(Method):
     proxy: str | None = Field(None, description="model folder or hub name of the proxy; by default the embedded one")
     checkpoints: int = Field(12, ge=1, description="points of a trajectory, evenly spaced over the proxy's training")
     epochs: float = Field(3.0, gt=0, description="passes over the pool that the proxy is trained for")
+    learning_rate: float | None = Field(None, gt=0, description="of that training, at its peak; by default by model width")
+    batch_tokens: int | None = Field(None, ge=1, description="tokens in a batch of it; by default as in the final run")
     clusters: int = Field(100, ge=1, description="k of k-means")
     by_source: bool = Field(False, description="first an equal share for every source, then the clusters inside it")
 
@@ -51,7 +53,17 @@ class S2L(Method):
 
     def _fit(self, data: Data) -> Fit:
         # Full fine-tuning, cosine, 3% warm-up, as in the paper.
-        recipe = TrainConfig(adapter="none", epochs=self.epochs, save_checkpoints=self.checkpoints, seed=data.seed)
+        final = data.recipe
+        recipe = TrainConfig(
+            adapter="none",
+            epochs=self.epochs,
+            learning_rate=self.learning_rate,
+            batch_tokens=self.batch_tokens or final.batch_tokens,
+            dtype=final.dtype,
+            gradient_checkpointing=final.gradient_checkpointing,
+            save_checkpoints=self.checkpoints,
+            seed=data.seed,
+        )
         return Fit(self._proxy(), data.pool, recipe)
 
     def _losses(self, data: Data) -> list[Observe]:
@@ -65,6 +77,10 @@ class S2L(Method):
     def signal(self, data: Data, seen: Mapping[Request, Any], rng: np.random.Generator) -> RowVector:
         """Loss trajectories [n, checkpoints], nats per reply token."""
         return RowVector.of([seen[request] for request in self._losses(data)])
+
+    def unscored(self) -> str | None:
+        """That it chooses sets."""
+        return f"{self.name} {SETS}"
 
     def remarks(self, data: Data, signal: Any) -> list[str]:
         """How much smaller the proxy is than the model to be trained."""

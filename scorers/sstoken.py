@@ -22,7 +22,8 @@ class SsToken(Method):
 
     name: ClassVar[str] = "sstoken"
     paper: ClassVar[str] = "2510.18250"
-    cost: ClassVar[Cost] = "free"  # but the trainings take longer
+    cost: ClassVar[Cost] = "free"
+    extra: ClassVar[str | None] = "a pass over the rows and a forward pass a step"
     by_chance: ClassVar[bool] = True
 
     keep: float = Field(0.6, gt=0, le=1, description="share of each row's reply tokens that count, rounded up")

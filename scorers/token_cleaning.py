@@ -98,9 +98,13 @@ class TokenCleaning(Method):
                 values[i] = row
         return Cleaning(RowTokens(values, reasons), drawn(data).values, part)
 
+    def unscored(self) -> str | None:
+        """That it scores tokens."""
+        return f"{self.name} scores tokens, and draws rows at random"
+
     def score(self, signal: Cleaning) -> RowScore:
         """Null: rows are drawn."""
-        return RowScore.none(signal, f"{self.name} scores tokens, and draws rows at random")
+        return RowScore.none(signal, self.unscored() or "")
 
     def choose(self, signal: Cleaning, table: "pl.DataFrame", limit: "Limit", rng: np.random.Generator) -> "Picks":
         """Rows at random, with their best tokens; those of which none is kept are left out.

@@ -25,6 +25,8 @@ def warm_up(data: Data, seen: Mapping[Request, Any], size: int | float, by: str)
     if by == "random":
         return [], Subset(data.pool, np.sort(rng.choice(n, count, replace=False)))
     method = make_method(by)
+    if why := method.unscored():
+        raise InputError(f"warmup_by: {by} has no best rows to warm up on ({why}); name a method that scores rows")
     asked = method.requests(data, seen)
     if any(request not in seen for request in asked):
         return asked, None

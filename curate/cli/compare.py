@@ -64,6 +64,9 @@ def compare(
         from curate.report.plans import plan_compare
 
         return output.show_plan(plan_compare(engine=engine.make(), **asked))
+    if seeds == 1:
+        said = "note: with one seed every answer will be undecided; `curate conclude` puts several such comparisons together"
+        console(stderr=True).print(said, highlight=False, markup=False)
     verdict = engine.run("compare", **asked)
     verdict.write(output.out, overwrite=output.overwrite)
     judged = judge_picks(verdict.selections, read, truth, groups) if truth else None

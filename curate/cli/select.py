@@ -62,7 +62,13 @@ def select(
     if not len(selection):
         rows = selection.summary["rows_pool"]
         which = "not even the only row" if rows == 1 else f"none of the {rows:,} rows"
-        raise InputError(f"a budget of {parsed} picks {which}; give a larger one")
+        short = selection.summary["shortfall"]
+        why = (
+            f"; picking stops at the first row that does not fit. {short.rstrip('.')}"
+            if parsed.unit == "tokens" and short
+            else ""
+        )
+        raise InputError(f"a budget of {parsed} picks {which}{why}; give a larger one")
     selection.write(output.out, shape=shape, overwrite=output.overwrite)
     if output.as_json:
         return print_json({**selection.summary, "out": str(output.out)})

@@ -133,6 +133,7 @@ def set_up(
         raise InputError("two evaluation sets have the same name")
     aimed = None if target is None else as_pool(target)
     refuse_overlap(whole, tasks, aimed)
+    before = len(engine.notes)
     prepared = prepare(
         engine,
         whole,
@@ -145,6 +146,7 @@ def set_up(
         seed=seed,
         methods=chosen,
     )
+    noted = [f"{note[0].upper()}{note[1:]}." for note in engine.notes[before:]]
     total = tokens or round((epochs or DEFAULT_EPOCHS) * _largest(prepared, sizes))
     design = Design(
         chosen,
@@ -160,7 +162,7 @@ def set_up(
     held_out = [hold_out(engine, task, spec) for task in tasks]
     measured = [(held.task, held.rows) for held in held_out]
     bench = Bench(engine, spec, prepared.rows, measured, prepared.pool.repeats)
-    return Setup(design, bench, prepared, [*_too_large(prepared, sizes), *_left_out(held_out)])
+    return Setup(design, bench, prepared, [*noted, *_too_large(prepared, sizes), *_left_out(held_out)])
 
 
 def _left_out(held_out: Sequence[HeldOut]) -> list[str]:

@@ -25,12 +25,15 @@ from curate.training.config import TrainConfig
 def plan_scores(
     pool: Pool, methods: Sequence[str | Method], *, engine: Engine, budget: Budget | None = None, model: Any = None,
     scorer_model: Any = None, target: Any = None, existing: Any = None, embedder: Any = "hidden",
-    recipe: TrainConfig | None = None, seed: int = 0, seeds: int = 1,
+    recipe: TrainConfig | None = None, seed: int = 0, seeds: int = 1, picks: bool = True,
 ) -> dict[str, Any]:  # fmt: skip
-    """What scoring would run in its first round: `plan`, its lines, and `notes`; with a budget also `worth`, in FLOPs."""
+    """What scoring would run in its first round: `plan`, its lines, and `notes`; with a budget also `worth`, in FLOPs.
+
+    picks  whether the methods pick too, as for `curate.scoring.plan`.
+    """
     found, prepared = plan(
         pool, methods, engine=engine, model=scorer_model or model, target=target, existing=existing, embedder=embedder,
-        recipe=recipe, seed=seed, seeds=seeds,
+        recipe=recipe, seed=seed, seeds=seeds, picks=picks,
     )  # fmt: skip
     steps = estimate(found, Calibration(engine))
     planned = _planned(steps, engine)

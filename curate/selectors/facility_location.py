@@ -72,7 +72,8 @@ def maximise(
 
     Picks go on until the next would exceed the budget, so a smaller budget gives a prefix of a larger one (not by samples). A
     row of no tokens counts one. Ties go to the lower index. `gain` is the marginal gain; where it is 0, picking goes on by
-    index. `coverage` is left as it is. Raises ValueError for a kernel that is not finite or of another size.
+    index, and `shortfall` says for how many. `coverage` is left as it is. Raises ValueError for a kernel that is not finite or of
+    another size.
     """
     n = limit.costs.size
     if greedy not in ("lazy", "stochastic"):
@@ -91,4 +92,11 @@ def maximise(
         size = limit.capacity / (costs.mean() if costs.any() else 1)
         steps = stochastic_greedy(coverage, int(min(max(size, 1), n)), rng, eps=eps, costs=priced)
     index, gains, said = take(steps, eligible, limit)
+    idle = int((gains <= 0).sum())
+    if idle and len(index) < len(eligible):  # else there was no choice
+        order = "in row order" if greedy == "lazy" else "at random"
+        nothing = (
+            f"{idle:,} of the {len(index):,} picks gain nothing, as all is represented without them: they were taken {order}."
+        )
+        said = f"{said} {nothing}" if said else nothing
     return Picks(index, gains, [None] * len(index), [f"gain {gain:.6g}" for gain in gains], n - len(eligible), said)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import polars as pl
 import pytest
@@ -24,10 +25,10 @@ def messy(make_pool):
 
 
 def refused(result, *words):
-    """Exit code 2, one line on standard error that holds the words, beside it only what was done before."""
+    """Exit code 2, one line on standard error that holds the words, beside it only notes and what was done before."""
     code, out, err = result
     assert (code, out) == (2, "")
-    [said] = [line for line in err.splitlines() if not line.startswith("done: ")]
+    [said] = [line for line in err.splitlines() if not line.startswith(("done: ", "note: "))]
     assert said.startswith("curate: ")
     for word in words:
         assert word in said
@@ -369,6 +370,8 @@ def test_a_budget_too_small_for_one_row_says_so(run, messy):
     for budget in ("2 tokens", "0.001%"):
         code, out, err = run("select", messy, "-m", "longest", "-b", budget, "--out", "out", "--json")
         assert (code, out) == (2, "") and f"a budget of {budget} picks none of the 58 rows" in err
+        why = re.search("the first row that does not fit. The first row needs ([0-9]+) tokens, more than the budget of 2;", err)
+        assert (why is not None and int(why[1]) > 2) == ("tokens" in budget)
 
 
 def test_rows_without_a_score_leave_the_selection_short_or_filled(run, messy, tmp_path):
@@ -621,9 +624,35 @@ def test_a_selection_is_compared_by_its_folder(run, small_pool, make_pool, tmp_p
         run(*asked, "--out", "out", "--budget", "6", "--methods", "given:folder=gone"),
         "gone is not a folder that curate select wrote",
     )
-    code, out, _ = run(*asked, "--out", "out", "--json")
+    code, out, err = run(*asked, "--out", "out", "--json")
+    assert err.startswith("note: with one seed every answer will be undecided")
     arms = {arm["method"]: arm for arm in json.loads(out)["arms"]}
     assert code == 0 and arms["given:folder=picked"]["mean"] == arms["longest"]["mean"]
+
+
+def test_options_that_have_no_effect_are_said(run, small_pool, make_pool, tiny):
+    make_pool(range(100, 106), "other.jsonl")
+    asked = ["--model", tiny, "--store", "store", "--target", "other.jsonl"]
+    code, out, _ = run("select", small_pool, "--method", "longest", "--budget", "6", *asked, "--out", "one")
+    assert code == 0 and "note      the target has no effect: longest does not look at it" in out
+    gain = [
+        "select",
+        small_pool,
+        "--method",
+        "facility-location:objective=cg",
+        "--budget",
+        "6",
+        *asked,
+        "--existing",
+        "other.jsonl",
+    ]
+    code, out, _ = run(*gain, "--out", "two")
+    assert code == 0 and "the target has no effect: facility-location:objective=cg does not look at it" in out
+    assert "existing data has no effect" not in out
+    code, out, _ = run("score", small_pool, "--methods", "longest,random", *asked, "--existing", "other.jsonl", "--out", "three")
+    assert code == 0 and "the target has no effect: none of longest, random looks at it" in out
+    assert "existing data has no effect: none of longest, random looks at it" in out
+    refused(run("score", small_pool, "--methods", "longest", "--seeds", "3", "--out", "x"), "--seeds is of --budget")
 
 
 def test_recipes_that_ship(run, small_pool, make_pool, tmp_path, tiny):

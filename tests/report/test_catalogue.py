@@ -9,9 +9,12 @@ from rich.console import Console
 
 import curate.registry
 from curate.errors import InputError
+from curate.lm.models import ModelSpec
+from curate.method import Data
 from curate.registry import make_method, method_class, method_names
 from curate.report.catalogue import catalogue, entry, show_catalogue, show_method
 from curate.report.terminal import show_selection
+from curate.requests import Fit, Pairs, Rows
 from scorers.delift import DELIFT
 from scorers.less import LESS
 from scorers.nn_cift import NNCIFT
@@ -68,3 +71,55 @@ def test_the_list_has_a_line_for_each():
     show_catalogue(console, catalogue())
     shown = console.export_text()
     assert all(f"\n  {name}  " in shown for name in method_names())
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_no_line_break_parts_what_is_looked_up(width):
+    console = Console(record=True, width=width, force_terminal=False)
+    show_catalogue(console, catalogue())
+    shown = console.export_text()
+    assert all(method["paper"] in shown for method in catalogue())
+
+
+def test_what_methods_cost():
+    cost = {method["name"]: method["cost"] for method in catalogue()}
+    assert cost["dpp"] == "a gradient for each row"
+    assert cost["delift"] == cost["nn-cift"] == "forward passes over pairs of rows"
+    assert cost["perplexity"] == cost["kmq"] == cost["facility-location"] == "a forward pass"
+    assert cost["less"] == cost["bids"] == "a training, and a gradient for each row at each of its checkpoints"
+    assert cost["random"] == cost["sstoken"] == "nothing before training"
+    console = Console(record=True, width=100)
+    show_method(console, entry("sstoken"))
+    show_method(console, entry("rho-1"))
+    shown = " ".join(console.export_text().split())
+    assert "nothing before training; training takes a pass over the rows and a forward pass a step more" in shown
+    assert "a training and passes; training takes a forward pass a step more" in shown
+
+
+def test_costs_are_what_methods_ask_for():
+    """By the kinds of requests of the first round, target or not."""
+    asks = {
+        "free": set(), "tokenizer": {"Observe"}, "forward": {"Observe", "Embed"}, "pairs": {"Observe", "Embed"},
+        "gradients": {"Gradients", "Observe"}, "training": {"Fit", "Observe", "Embed"}, "influence": {"Fit", "Gradients"},
+    }  # fmt: skip
+    target = Rows("target", "t", 4)
+    for name in set(method_names()) - {"given", "iterative-kmq"}:
+        method = method_class(name)()
+        data = Data(pool=Rows("pool", "p", 40), model=ModelSpec("org/base"), target=target if name in ("less", "bids") else None)
+        asked = method.requests(data, {})
+        kinds = {type(request).__name__ for request in asked}
+        assert kinds <= asks[method.cost], name
+        trained = any(isinstance(request, Fit) or "Fit(" in repr(request) for request in asked)
+        assert trained == (method.cost in ("training", "influence")), name
+        paired = any(isinstance(getattr(request, "rows", None), Pairs) for request in asked)
+        assert paired == (method.cost == "pairs"), name
+
+
+def test_a_setting_says_which_words_it_takes():
+    console = Console(record=True, width=160)
+    show_method(console, entry("facility-location"))
+    shown = console.export_text()
+    for words in ("(auto, fl, mi, cg)", "(cosine, shifted, sphere, rbf)", "(paper, code)", "(lazy, stochastic)"):
+        assert words in shown
+    words = [(name, key, word) for name in method_names() for key, of in entry(name)["values"].items() for word in of]
+    assert {("kmq", "clusters", "auto"), ("perplexity", "window", "mid")} <= set(words)

@@ -64,6 +64,18 @@ def test_no_row_to_measure(measured, make_pool):
         measured(make_pool(range(3), messages=chat), "tfidf")
 
 
+def test_one_row_is_not_said_to_be_diverse(measured, make_pool, tiny, tmp_path, capsys):
+    found = measured(make_pool(range(1)), "hidden", model=str(tiny))
+    assert found["distance"] is None and found["rows"] == 1
+    assert found["note"] == "it is of 2 rows or more, and 1 row can be used"
+    assert measured(make_pool(range(2)), "hidden", model=str(tiny))["distance"] is not None
+    command = ["inspect", str(make_pool(range(1))), "--model", str(tiny), "--store", str(tmp_path / "store"), "--examples", "0"]
+    assert _main([*command, "--diversity"]) == 0
+    assert "diversity: not measured; it is of 2 rows or more" in " ".join(capsys.readouterr().out.split())
+    assert _main([*command, "--diversity", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["diversity"]["distance"] is None
+
+
 def test_on_the_command_line(make_pool, tiny, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "200")
     pool = str(make_pool(range(24)))
@@ -75,7 +87,16 @@ def test_on_the_command_line(make_pool, tiny, tmp_path, monkeypatch, capsys):
     assert _main([*command, "--diversity"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert f"diversity: {found['distance']:.3f} nats a row from points spread evenly" in said
-    for part in ("24 of 24 rows", "24 picks", "2,000 points of 32 dimensions", "sphere", "gamma 10", "hidden:mean of tiny"):
+    for part in (
+        "24 of 24 rows",
+        "24 picks",
+        "2,000 points of 32 dimensions",
+        "sphere",
+        "gamma 10",
+        "hidden:mean of tiny",
+        "mean over 3 references",
+        "below 0 more diverse than such points",
+    ):
         assert part in said
     assert _main([*command, "--embedder", "tfidf"]) == 2
     assert "--embedder is of --diversity" in capsys.readouterr().err

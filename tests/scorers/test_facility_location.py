@@ -120,6 +120,20 @@ def test_nothing_to_compare():
     assert picks(FacilityLocation(), data(), seen(data(), same))[1].index.tolist() == list(range(8))
 
 
+def test_picks_that_gain_nothing_are_said():
+    """Existing data that is the pool represents all of it; then picks are no better than any others."""
+    pool, known = drawn(30), data(None, EXISTING)
+    _, found = picks(FacilityLocation(), known, seen(known, pool, existing=pool))
+    assert found.index.tolist() == list(range(8)) and (found.gain == 0).all()
+    assert found.shortfall == "8 of the 8 picks gain nothing, as all is represented without them: they were taken in row order."
+    _, found = picks(FacilityLocation(), known, seen(known, pool, existing=vectors(pool.values[:28])))
+    assert found.index[:2].tolist() in ([28, 29], [29, 28]) and found.shortfall.startswith("6 of the 8 picks gain nothing")
+    _, found = picks(FacilityLocation(greedy="stochastic"), known, seen(known, pool, existing=pool))
+    assert found.shortfall.endswith("they were taken at random.")
+    _, found = picks(FacilityLocation(), data(), seen(data(), pool))
+    assert (found.gain > 0).all() and found.shortfall is None
+
+
 def test_settings():
     pool, known = drawn(30), data()
     base = picks(FacilityLocation(), known, seen(known, pool))[1].index.tolist()

@@ -10,7 +10,9 @@ from curate.engine import Engine
 from curate.errors import InputError
 from curate.lm.models import ModelSpec
 from curate.method import Data
+from curate.registry import make_method
 from curate.requests import Embed, Fit, Generate, Observe, Replies, Rows, Subset
+from curate.selectors.kmeans import kmeans
 from curate.signals import RowScore, RowVector
 from curate.store import Store
 from scorers.iterative_kmq import IterativeKMQ
@@ -71,6 +73,44 @@ def test_rows_inside_a_cluster_are_drawn_in_proportion_to_their_quality():
         signal = method.signal(data, answers, np.random.default_rng(0))
         drawn = [method.choose(signal, TABLE, Limit(np.ones(2), 1), np.random.default_rng(seed)).index[0] for seed in range(2000)]
         assert np.mean(np.array(drawn) == 0) == pytest.approx(chance, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("kmq:clusters=0", "setting 'clusters': it must be greater than or equal to 1, not '0'"),
+        ("kmq:clusters=-3", "setting 'clusters': it must be greater than or equal to 1, not '-3'"),
+        ("iterative-kmq:clusters=0", "setting 'clusters': it must be greater than or equal to 1, not '0'"),
+        ("kmq:clusters=few", "setting 'clusters': a number or text is wanted, not 'few'"),
+        ("kmq:quality=kmq", "its own score is the quality that it is given; name that instead"),
+        ("kmq:quality=dpp", "its own score is the quality that it is given; name that instead"),
+        ("dpp:quality=kmq", "its own score is the quality that it is given; name that instead"),
+        ("kmq:quality=iterative-kmq", "it chooses for one budget and has no scores"),
+        ("kmq:quality=lobas", "did you mean lobass"),
+    ],
+)
+def test_settings_that_make_no_sense(text, said):
+    with pytest.raises(InputError) as error:
+        make_method(text)
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("rows", "spread", "said"),
+    [
+        (63, 1.0, "63 rows are too few for 8 clusters of 8: one cluster; set clusters=... to have more"),
+        (64, 1.0, "8 clusters by silhouette"),
+        (64, 0.0, "no number of clusters parts these rows, whose embeddings are alike: one cluster"),
+    ],
+)
+def test_it_says_why_there_is_one_cluster(rows, spread, said, monkeypatch):
+    monkeypatch.setattr("scorers.kmq.kmeans", kmeans)  # the real one
+    data = Data(pool=Rows("pool", "r" * 32, rows), model=DATA.model)
+    values = np.random.default_rng(0).normal(size=(rows, 4)).astype(np.float32) * spread + 1
+    answers = {Embed(data.embedder, data.pool): RowVector(values, np.full(rows, None, dtype=object))}
+    answers[Observe(data.model, data.pool, "response_tokens")] = of(np.ones(rows))
+    method = KMQ()
+    assert method.remarks(data, method.signal(data, answers, np.random.default_rng(0))) == [said]
 
 
 def test_a_softmax_of_large_numbers_is_no_overflow():
@@ -149,6 +189,15 @@ def test_each_training_is_on_all_that_was_picked_so_far():
 def test_one_round_is_kmq_with_equal_weights():
     picks, _, rounds = refine([0.0, 0.9, 0.0], rounds=1, budget=30)
     assert not rounds and counts(picks) == [10, 10, 10]
+
+
+def test_rounds_that_pick_nothing_are_said():
+    picks, signal, _ = refine([0.0, 0.9, 0.0], rounds=9, budget=3)
+    assert len(picks) == 3
+    said = IterativeKMQ(clusters=3, rounds=9).remarks(DATA, signal)
+    assert "6 of the 9 rounds picked no row: the budget has too few for as many" in said
+    _, signal, _ = refine([0.0, 0.9, 0.0], rounds=3, budget=3)
+    assert not any("picked no row" in text for text in IterativeKMQ(clusters=3).remarks(DATA, signal))
 
 
 def test_a_cluster_that_is_used_up_leaves_the_rest_to_the_others():

@@ -124,3 +124,11 @@ def test_a_recipe_by_steps_or_tokens_is_followed_for_epochs():
         data = Data(pool=DATA.pool, model=DATA.model, recipe=recipe)
         [fit] = {r.model for r in LoBaSS().requests(data, {}) if isinstance(r.model, Fit)}
         assert (fit.recipe.epochs, fit.recipe.steps, fit.recipe.tokens) == (1, None, None)
+
+
+def test_the_reference_learns_whole_replies_whatever_the_token_policy():
+    """Its losses are of whole replies; a policy's reference model may itself be named in the recipe."""
+    policy = {"token_policy": "rho-1", "keep_tokens": 0.5, "reference": "elsewhere"}
+    data = Data(pool=DATA.pool, model=DATA.model, recipe=TrainConfig(**RECIPE.model_dump() | policy), seed=7)
+    [fit] = [request.model for request in LoBaSS().requests(data, {}) if isinstance(request.model, Fit)]
+    assert fit.recipe == RECIPE.trained_for(1.0, 7)

@@ -10,9 +10,11 @@ from curate.engine import Engine
 from curate.errors import InputError
 from curate.lm.models import ModelSpec
 from curate.method import Data
+from curate.registry import make_method
 from curate.requests import Checkpoint, Fit, Rows
 from curate.signals import RowVector
 from curate.store import Store
+from curate.training.config import TrainConfig
 from scorers.s2l import S2L
 
 RNG = np.random.default_rng
@@ -110,6 +112,34 @@ def test_one_pass_for_each_checkpoint_of_one_proxy():
     assert isinstance(fit, Fit) and fit.model == ModelSpec("org/small") and fit.rows == data.pool
     assert fit.recipe.seed == 5 and fit.recipe.epochs == 3 and fit.recipe.adapter == "none"
     assert S2L(proxy="org/small").readers() == (ModelSpec("org/small"),)
+
+
+def test_the_proxy_is_trained_by_the_run_and_by_its_own_rate():
+    """Adapters, the rate and the length of the final run are not the proxy's; its precision, memory and batch are."""
+    final = TrainConfig(
+        dtype="bfloat16", gradient_checkpointing=True, batch_tokens=4096, learning_rate=1e-3, lora_r=8, tokens=500,
+        token_policy="sstoken", loss="dft",
+    )  # fmt: skip
+    data = Data(pool=Rows("pool", "p" * 32, 3), model=ModelSpec("org/large"), seed=5, recipe=final)
+
+    def recipe(**settings):
+        [fit] = {request.model.fit for request in S2L(proxy="org/small", **settings).requests(data, {})}
+        return fit.recipe
+
+    shared = {
+        "adapter": "none",
+        "epochs": 3,
+        "save_checkpoints": 12,
+        "seed": 5,
+        "dtype": "bfloat16",
+        "gradient_checkpointing": True,
+    }
+    assert recipe() == TrainConfig(**shared, batch_tokens=4096)
+    assert recipe(learning_rate=2e-5, batch_tokens=512) == TrainConfig(**shared, batch_tokens=512, learning_rate=2e-5)
+    assert make_method("s2l:learning_rate=2e-5:batch_tokens=64") == S2L(learning_rate=2e-5, batch_tokens=64)
+    for text in ("s2l:learning_rate=0", "s2l:batch_tokens=0"):
+        with pytest.raises(InputError, match="it must be greater than"):
+            make_method(text)
 
 
 @pytest.fixture
