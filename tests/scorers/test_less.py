@@ -117,7 +117,12 @@ def test_what_all_directions_share_is_said():
     pool = np.array([[3.0, 1.0], [3.0, -1.0]])
     found = signal(ONE, [pool], [[[1.0, 0.0]]], "a")
     assert found.shared == (pytest.approx(3 / np.sqrt(10)),)
-    assert ONE.remarks(DATA, found) == ["the rows' directions have a mean cosine of 0.95 with their mean direction"]
+    said = "the rows' directions have a mean cosine of 0.95 with their mean direction: they are nearly the same, so scores tell "
+    assert ONE.remarks(DATA, found) == [said + "little apart; direction=sgd leaves out what Adam adds to all"]
+    assert LESS(epochs=1, direction="sgd").remarks(DATA, found) == [said + "little apart"]
+    apart = signal(ONE, [np.array([[1.0, 1.0], [1.0, -1.0]])], [[[1.0, 0.0]]], "a")
+    [said] = ONE.remarks(DATA, apart)
+    assert "0.71" in said and said.endswith(": they differ, as they should for scores to tell rows apart")
 
 
 # What it asks for -----------------------------------------------------------------------------------------------------
@@ -151,6 +156,7 @@ def test_its_settings_reach_the_requests():
     assert (recipe := LESS().requests(full, {})[0].recipe).learning_rate is None and recipe.batch_tokens == 512
     small = replace(DATA, pool=Rows("pool", "q" * 32, 3))
     assert LESS().requests(small, {})[0].rows.size == 1
+    assert LESS(warmup=0.29).requests(DATA, {})[0].rows.size == 29  # 0.29 x 100 is below 29 in floats
 
 
 @pytest.mark.parametrize("method", [LESS(), BIDS()])
