@@ -211,6 +211,28 @@ def test_bids_picks_for_every_target(files, tiny, tmp_path):
     assert picked.scores["null_reason"].unique().to_list() == ["bids chooses sets of rows"]
 
 
+def test_what_bids_is_compared_with_scores_rows():
+    """Influence on the one task is ten times that on the other: raw, only its rows are picked."""
+    pool = np.array([[1, 0.9, 0, 0], [0.9, 1, 0, 0], [0, 0, 0.1, 0.09], [0, 0, 0.09, 0.1]])
+    pool = np.concatenate([pool, [[0], [0], [1], [1]]], axis=1)  # the fifth direction is no target's
+    found = signal(BIDS(epochs=1), [pool], [np.eye(4, 5)], "aabb")
+    cos = pool[:, :4] / np.linalg.norm(pool, axis=1, keepdims=True)
+    want = {
+        "task_max": np.maximum(cos[:, :2].mean(axis=1), cos[:, 2:].mean(axis=1)),
+        "sum": cos.sum(axis=1),
+        "instance_max": cos.max(axis=1),
+    }
+    two, rng = Budget.parse(2).limit(np.ones(4)), np.random.default_rng(0)
+    for rule, scores in want.items():
+        method = BIDS(epochs=1, rule=rule, normalise=False)
+        assert method.score(found).values == pytest.approx(scores, abs=1e-6)
+        assert sorted(method.choose(found, None, two, rng).index.tolist()) == [0, 1]
+        assert method.score(found).values != pytest.approx(BIDS(epochs=1, rule=rule).score(found).values, abs=1e-3)
+    assert LESS(epochs=1).score(found).values == pytest.approx(want["task_max"], abs=1e-6)
+    assert np.isnan(BIDS(epochs=1).score(found).values).all()
+    assert sorted((BIDS(epochs=1).choose(found, None, two, rng).index // 2).tolist()) == [0, 1]
+
+
 def test_a_warm_up_too_short_for_its_checkpoints_says_so(files, tiny, tmp_path):
     with pytest.raises(InputError, match="4 checkpoints were asked for, but the training takes only 1 step;"):
         score(files[0], LESS(), model=tiny, target=files[1], engine=Engine(store=Store(tmp_path / "store")))
