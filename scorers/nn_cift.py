@@ -19,7 +19,7 @@ from curate.selectors.influence import best_subtask
 from curate.selectors.tokens import share_of
 from curate.signals import RowScore, RowVector
 from curate.wording import counted
-from scorers.delift import Staged, Utilities, other_block, pick, stage_of
+from scorers.delift import Staged, Utilities, by_proxy, other_block, pick, stage_of
 from scorers.influence import INFLUENCES
 
 if TYPE_CHECKING:
@@ -301,7 +301,7 @@ class NNCIFT(Staged):
 
     def remarks(self, data: Data, signal: Any) -> list[str]:
         """On how many pairs the networks were trained, and how well they rank pairs that they have not seen."""
-        return list(signal.notes)
+        return [*(by_proxy(data) if self.influence == "delift" else []), *signal.notes]
 
     def score(self, signal: Any) -> RowScore:
         """Each row's mean predicted influence as an example, or its predicted score."""
