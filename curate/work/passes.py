@@ -47,9 +47,9 @@ class Passing(RowWork):
         assert isinstance(pairs, Pairs)
         no_room = view.reasons == NO_ROOM
         if view.cut.any():
-            cut, none = int((view.cut & ~no_room).sum()), int(no_room.sum())
-            said = f"the example is cut in {cut:,} of the {counted(len(view), 'pair')} of {pairs.role} and has no room in {none:,}"
-            said += f", since a row and its example are at most {limit:,} tokens"
+            cut, none, all_of_them = int((view.cut & ~no_room).sum()), int(no_room.sum()), counted(len(view), "pair")
+            said = f"the example is cut in {cut:,} of the {all_of_them} of {pairs.role} and has no room in {none:,}, "
+            said += f"since a row and its example are at most {limit:,} tokens"
             if none:
                 table = self.engine.pool_of(pairs.rows).rows.select(["file", "line"])
                 full = table.take(np.unique(view.index[no_room, 0])).to_pylist()

@@ -215,7 +215,9 @@ def test_only_near_pairs_are_tried_of_a_large_pool():
 
 def test_minmax_has_no_place_for_pairs_that_are_not_tried():
     """0 on its scale is the most harm that any example does, and a pair that is not tried does none."""
-    with pytest.raises(InputError, match=r"minmax has no place .* of 3 x 3 pairs of pool after pool; use kernel=relu or raise max"):
+    with pytest.raises(
+        InputError, match=r"minmax has no place .* of 3 x 3 pairs of pool after pool; use kernel=relu or raise max"
+    ):
         DELIFT(max_pairs=8, kernel="minmax").requests(DATA, {})
     with_target = Data(pool=POOL, model=MODEL, target=Rows("target", "t" * 32, 4))
     with pytest.raises(InputError, match="of 4 x 3 pairs of target after pool"):
