@@ -99,6 +99,7 @@ def evaluate(
             for task, held in zip(tasks, held_out, strict=True)
         ],
         "stages": [vars(stage) for stage in engine.stages],
+        "notes": engine.notes,
         "store": engine.store.provenance(),
     }
     return Evaluation(pl.DataFrame(lines, schema=RESULTS), pl.concat(items), unusable, manifest)

@@ -73,7 +73,7 @@ def observe(
     engine.execute(merge(requests))
     answers = [(request.observable, engine.answer(request)) for request in requests]
     columns = [column for name, answer in answers for column in as_columns(name, answer)]
-    counted = counts(whole, prepared.pool)
+    counted = counts(whole, prepared.pool, prepared.truncated)
     manifest = {
         "curate": versions(),
         "observables": list(observables),

@@ -84,22 +84,28 @@ class PairScore:
 
 
 def kernels(scores: Sequence[PairScore], form: KernelForm = "relu") -> list[Any]:
-    """What selectors read: no entry below 0, and 0 for pairs that are null or were not tried.
+    """What selectors read: no entry below 0; pairs that are null or were not tried stand where the value 0 does.
 
     relu    max(value, 0), so that an example that does harm represents nothing.
-    minmax  (value - lowest) / (highest - lowest) over all the scores together, 0 where they are all the same.
+    minmax  (value - lowest) / (highest - lowest) over all the scores together, 0 where they are all the same; the place of the
+            value 0 is within [0, 1]. Raises ValueError unless all pairs were tried.
     """
     if form == "relu":
         return [_mapped(score, lambda values: np.maximum(values, 0)) for score in scores]
+    if not all(score.complete for score in scores):
+        raise ValueError("minmax needs all pairs: those that were not tried are no zeros")
     bounds = [score.bounds() for score in scores]
     low = min(low for low, _ in bounds)
     width = max(high for _, high in bounds) - low
-    return [_mapped(score, lambda values: (values - low) / width if width > 0 else np.zeros_like(values)) for score in scores]
+    if not width > 0:
+        return [np.zeros_like(score.values) for score in scores]
+    nothing = float(np.clip(-low / width, 0, 1))
+    return [_mapped(score, lambda values: (values - low) / width, nothing) for score in scores]
 
 
-def _mapped(score: PairScore, function: Callable[[np.ndarray], np.ndarray]) -> Any:
+def _mapped(score: PairScore, function: Callable[[np.ndarray], np.ndarray], null: float = 0.0) -> Any:
     if score.complete:
-        return np.nan_to_num(function(score.values), nan=0.0, copy=False)
+        return np.nan_to_num(function(score.values), nan=null, copy=False)
     kernel = score.values.copy()
     kernel.data = np.nan_to_num(function(kernel.data), nan=0.0)
     return kernel

@@ -26,6 +26,7 @@ from curate.resources import default_model
 from curate.selectors.picks import Picks
 from curate.signals import Signal
 from curate.training.config import TrainConfig
+from curate.wording import counted
 
 if TYPE_CHECKING:
     from curate.requests import Rows
@@ -54,6 +55,7 @@ class Prepared:
     data: Data
     table: pl.DataFrame  # row_id, source, tokens, response_tokens; sorted by row id
     unusable: tuple[Unusable, ...]  # by the model
+    truncated: int  # rows that are cut, as the model to be trained has them
 
 
 def as_pool(pool: PoolLike, *, columns: Mapping[str, str] | None = None, limit: int | None = None) -> Pool:
@@ -134,6 +136,7 @@ def hold_out(engine: Engine, task: Task, model: ModelSpec) -> HeldOut:
             raise InputError(f"no row of the evaluation set {task.name} can be measured by {task.metric}: row {row_id} {reason}")
         usable, rows, _ = engine.add(role, usable.subset(kept), model)
         task = replace(task, pool=usable)
+    note_cut(engine, rows, model)
     return HeldOut(task, rows, {**failed, **more})
 
 
@@ -170,10 +173,12 @@ def prepare(
         failed = {**failed, **more}
     if len(readers) > 1:
         usable, rows, _ = engine.add("pool", usable, model)
+    truncated = [note_cut(engine, rows, reader) for reader in readers]
     others = {}
     for role, other in (("target", target), ("existing", existing)):
         if other is not None:
             others[role] = engine.add(role, other, scorer)
+            note_cut(engine, others[role][1], scorer)
             held = others[role][0]
             if overlap := len(set(held.row_ids) & set(usable.row_ids)):
                 engine.note(f"{overlap:,} of the {len(held):,} rows of the {role} are in the pool as well")
@@ -201,7 +206,21 @@ def prepare(
             "response_tokens": encodings.response_lengths,
         }
     )
-    return Prepared(usable, rows, data, table, unusable_rows(pool, failed))
+    return Prepared(usable, rows, data, table, unusable_rows(pool, failed), truncated[0])
+
+
+def cut_said(engine: Engine, rows: "Rows", model: ModelSpec) -> str | None:
+    """How many rows that were added lose tokens to the limit of a model, in words; None where none does."""
+    cut = int(engine.encodings(model, rows).truncated.sum())
+    are, limit = "is" if cut == 1 else "are", engine.length_limit(model)
+    return f"{counted(cut, 'conversation')} of the {rows.role} {are} cut at {limit:,} tokens for {model.label}" if cut else None
+
+
+def note_cut(engine: Engine, rows: "Rows", model: ModelSpec) -> int:
+    """How many rows that were added lose tokens to the limit of a model; said in a note where any do."""
+    if said := cut_said(engine, rows, model):
+        engine.note(said)
+    return int(engine.encodings(model, rows).truncated.sum())
 
 
 def looks_at(method: Method, data: Data, role: str) -> bool:
@@ -232,15 +251,17 @@ def unusable_rows(pool: Pool, failed: Mapping[str, str]) -> tuple[Unusable, ...]
     return tuple(sorted((Unusable(**place, reason=failed[place["row_id"]]) for place in places), key=lambda r: (r.file, r.line)))
 
 
-def counts(whole: Pool, usable: Pool) -> dict[str, int]:
+def counts(whole: Pool, usable: Pool, truncated: int) -> dict[str, int]:
     """rows_in, and what it is the sum of; `usable`: what a model can use of the whole, the rest counts as rejected.
 
+    rows_truncated: how many of the usable rows are cut to the model's limit.
     Of a part of what was read, that part is what comes in.
     """
     found = whole.report.counts
     if len(whole) < found["rows_pool"]:
         found = {**dict.fromkeys(found, 0), "rows_in": len(whole)}
-    return {**found, "rows_pool": len(usable), "rows_rejected": found["rows_rejected"] + len(whole) - len(usable)}
+    rejected = found["rows_rejected"] + len(whole) - len(usable)
+    return {**found, "rows_pool": len(usable), "rows_rejected": rejected, "rows_truncated": truncated}
 
 
 def generator(seed: int, method: Method, purpose: str) -> np.random.Generator:

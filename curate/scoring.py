@@ -131,7 +131,7 @@ def score(
         columns.append(pl.Series(name, scores.values, dtype=pl.Float64).fill_nan(None))
         if scores.is_null.any():
             columns.append(pl.Series(f"{name}_null", scores.reasons.tolist(), dtype=pl.String))
-    counted = counts(whole, prepared.pool)
+    counted = counts(whole, prepared.pool, prepared.truncated)
     manifest = {
         "curate": versions(),
         "methods": [{"name": m.name, "settings": m.model_dump(mode="json"), "paper": m.paper} for m in chosen],

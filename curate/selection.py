@@ -166,7 +166,7 @@ def select(
         "budget": str(parsed),
         "model": spec.label,
         "scorer_model": (scorer or spec).label,
-        **counts(whole, prepared.pool),
+        **counts(whole, prepared.pool, prepared.truncated),
         "selected": len(frame),
         "written": len(prepared.pool.repeated(picks.index)),
         "selected_tokens": int(prepared.table["tokens"].to_numpy()[picks.index].sum()),

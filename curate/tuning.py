@@ -8,7 +8,7 @@ from curate.engine import Engine
 from curate.files import check_output, output_folder
 from curate.lm.models import ModelSpec
 from curate.manifests import write_left_out
-from curate.preparation import PoolLike, as_model, as_pool, counts, unusable_rows
+from curate.preparation import PoolLike, as_model, as_pool, counts, note_cut, unusable_rows
 from curate.store import write_manifest
 from curate.training.config import TrainConfig
 from curate.training.folders import first_process
@@ -29,7 +29,7 @@ def train(
     The recipe's checkpoints are kept in `out` too. With `recipe.checkpoint_steps` a run that was stopped is gone on with by
     the same call: until it ends, what it needs for that lies in `<out>.unfinished`. Under torchrun each process makes the call.
     Returns tokens, loss_tokens, epochs, steps, seconds, flops, rows (trained on, repeats counted), first_loss and last_loss
-    (nats per token), and the account of the pool: rows_in and what it is the sum of.
+    (nats per token), notes, and the account of the pool: rows_in and what it is the sum of, rows_truncated.
     Raises InputError for a pool, model or recipe at fault.
     """
     from curate.training.trainer import save_model
@@ -47,9 +47,10 @@ def train(
     account = {
         **result.account(),
         "rows": len(encodings),
-        **counts(whole, usable),
+        **counts(whole, usable, note_cut(engine, rows, spec)),
         "first_loss": result.losses[0],
         "last_loss": result.losses[-1],
+        "notes": list(engine.notes),
     }
     if not first_process():
         return account

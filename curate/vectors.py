@@ -15,8 +15,8 @@ from curate.manifests import worked_on, write_left_out
 from curate.observation import as_columns
 from curate.plan import base_model, merge
 from curate.pool import Pool
-from curate.preparation import PoolLike, Unusable, as_embedder, as_model, as_pool, counts, unusable_rows
-from curate.requests import Embed, Embedder, HiddenStates
+from curate.preparation import PoolLike, Unusable, as_embedder, as_model, as_pool, counts, note_cut, unusable_rows
+from curate.requests import Embed, Embedder, HiddenStates, Rows
 from curate.stages import Stage
 from curate.store import write_manifest
 from curate.versions import versions
@@ -77,7 +77,8 @@ def embed(
     frame = pl.concat([pl.DataFrame(columns), usable.places()], how="horizontal").with_columns(
         as_columns("embedding", engine.answer(request))
     )
-    counted = counts(whole, usable)
+    reader = base_model(request.embedder.model) if isinstance(request.embedder, HiddenStates) else None
+    counted = counts(whole, usable, note_cut(engine, rows, reader) if reader and isinstance(rows := request.rows, Rows) else 0)
     made = {"embedder": request.embedder.label, "view": view, **worked_on(engine, usable), "counts": counted}
     return Embedded(frame, usable, engine.stages, engine.notes, counted, {"curate": versions(), **made}, unusable)
 

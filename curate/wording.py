@@ -1,13 +1,22 @@
 """Numbers in sentences."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
 def counted(number: int, noun: str = "row") -> str:
     """`1 row`, `2,000 rows`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def at_lines(places: Sequence[tuple[str, int]], most: int = 10) -> str:
+    """`pool.jsonl line 3`, `pool.jsonl lines 3, 8, more.jsonl line 1 and 4 more`, from (file, line)s."""
+    lines: dict[str, list[int]] = {}
+    for file, line in sorted(places)[:most]:
+        lines.setdefault(file, []).append(line)
+    said = [f"{file} line{'s' * (len(of) > 1)} {', '.join(map(str, of))}" for file, of in lines.items()]
+    return ", ".join(said) + (f" and {len(places) - most:,} more" if len(places) > most else "")
 
 
 def known(number: float) -> float | None:

@@ -1,5 +1,6 @@
 """DELIFT: rows that, as in-context examples, help the model with the other rows."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -59,6 +60,13 @@ def stage_of(data: Data, objective: Objective, name: str) -> Stage:
     if objective == "flcg" and data.existing is None:
         raise InputError(f"{name} with objective=flcg needs existing data")
     return objective
+
+
+def by_proxy(data: Data) -> list[str]:
+    """That utilities are another model's than the one to be trained, where they are."""
+    if data.trained is None or data.trained == data.model:
+        return []
+    return [f"an approximation: utilities are those of {data.model.label}, not of {data.trained.label}, which is to be trained"]
 
 
 def other_block(data: Data, stage: Stage, form: Form) -> tuple[Rows, Rows] | None:
@@ -125,6 +133,10 @@ class DELIFT(Staged):
         """The utilities of all pairs; of a pool too large for that embeddings first, then the utilities of near pairs."""
         asked: dict[Request, None] = {}
         for rows, examples in self._blocks(data):
+            if self.kernel == "minmax" and not self._all(rows, examples):
+                tried = f"{rows.size:,} x {examples.size:,} pairs of {rows.role} after {examples.role}"
+                more = "use kernel=relu" + (" or raise max_pairs" if self.utility == "icl" else "")
+                raise InputError(f"{self.name}: kernel=minmax has no place for pairs that are not tried, of {tried}; {more}")
             if not self._all(rows, examples):
                 asked |= dict.fromkeys(Embed(data.embedder, side) for side in (rows, examples))
             pairs = self._pairs(data, seen, rows, examples)
@@ -142,7 +154,7 @@ class DELIFT(Staged):
             answer = self._influence().values(data, seen, pairs) if pairs.size else RowScore.of(np.empty(0))
             score = PairScore.of(pairs.index, answer.values, (rows.size, examples.size))
             found.append(score)
-            notes += self._notes(score, rows, examples)
+            notes += self._notes(score, pairs, answer)
             if rows == examples:
                 reasons = _never(pairs, answer)
         if self.diag == "zero":
@@ -150,20 +162,23 @@ class DELIFT(Staged):
         stage = stage_of(data, self.objective, self.name)
         return Utilities(found[0], found[1] if len(found) > 1 else None, stage, reasons, tuple(notes))
 
-    def _notes(self, score: PairScore, rows: Rows, examples: Rows) -> list[str]:
-        total, what = rows.size * examples.size, f"{rows.role} after {examples.role}"
-        said = []
+    def _notes(self, score: PairScore, pairs: Pairs, answer: RowScore) -> list[str]:
+        rows, what, said = pairs.rows, pairs.role, []
+        total = rows.size * pairs.examples.size
         if not score.complete:
             near = f"each row's {self.neighbours} nearest examples; the others count as 0"
             said.append(f"an approximation by {score.tried:,} of the {total:,} pairs of {what}: {near}")
-        lost = int((~score.rows_with_values()).sum())
-        if lost:
-            said.append(f"{lost:,} of the {rows.size:,} rows of {what} have no utility and are not represented")
+        lost = ~score.rows_with_values()
+        if lost.any():
+            why = dict(zip(pairs.index[::-1, 0].tolist(), answer.reasons[::-1], strict=True))  # of each row's first pair
+            causes = Counter(why.get(i, "no example is near") for i in np.flatnonzero(lost).tolist())
+            because = ", ".join(f"{reason} ({count:,})" for reason, count in causes.most_common())
+            said.append(f"{lost.sum():,} of the {rows.size:,} rows of {what} have no utility and are not represented: {because}")
         return said
 
     def remarks(self, data: Data, signal: Any) -> list[str]:
-        """That only near pairs were tried, and which rows have no utility."""
-        return list(signal.notes)
+        """That only near pairs were tried or another model tried them, and how many rows have no utility."""
+        return [*(by_proxy(data) if self.utility == "icl" else []), *signal.notes]
 
     def score(self, signal: Any) -> RowScore:
         """The mean utility of each row as an example, over the rows that it was tried on."""

@@ -12,8 +12,11 @@ from curate.lm.gradient_config import Adam, GradientConfig
 from curate.method import Cost, Data, Method
 from curate.requests import Checkpoint, Fit, Gradients, Request, Rows, Subset
 from curate.selectors.influence import best_subtask, cosines, influence, to_mean_direction
+from curate.selectors.tokens import share_of
 from curate.signals import RowScore, RowVector
 from curate.training.config import TrainConfig, mean_rates
+
+ALIKE = 0.9  # mean cosine of rows with their mean direction from which on less than a fifth of a squared length is a row's own
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class GradientInfluence(Method):
 
     def fit(self, data: Data) -> Fit:
         """The warm-up, on a part of the pool drawn by the run's seed."""
-        size = max(1, int(self.warmup * data.pool.size))
+        size = max(1, share_of(self.warmup, data.pool.size))
         drawn = np.random.default_rng(data.seed).choice(data.pool.size, size, replace=False)
         modules, final = self.target_modules, data.recipe
         recipe = TrainConfig(
@@ -113,9 +116,13 @@ class GradientInfluence(Method):
         return Influences(values, reasons, data.target_sources or (None,) * target.size, tuple(shared))
 
     def remarks(self, data: Data, signal: Influences) -> list[str]:
-        """How much of every row's direction is common to all: then cosines tell little apart."""
+        """How much of every row's direction is common to all, and whether that leaves enough to tell rows apart."""
         cosine = float(np.mean(signal.shared))
-        return [f"the rows' directions have a mean cosine of {cosine:.2f} with their mean direction"]
+        said = f"the rows' directions have a mean cosine of {cosine:.2f} with their mean direction"
+        if cosine < ALIKE:
+            return [f"{said}: they differ, as they should for scores to tell rows apart"]
+        other = "; direction=sgd leaves out what Adam adds to all" if self.direction == "adam" else ""
+        return [f"{said}: they are nearly the same, so scores tell little apart{other}"]
 
 
 class LESS(GradientInfluence):

@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from pydantic import Field, field_validator
 
-from curate.agreement import Agreement, agreement
+from curate.agreement import SHARES, Agreement, agreement
 from curate.errors import InputError
-from curate.influence_network import InfluenceNetwork, NetworkConfig, train_network
+from curate.influence_network import HELD_OUT, InfluenceNetwork, NetworkConfig, train_network
 from curate.method import Cost, Data, Method
 from curate.neighbours import unit_vectors
 from curate.pair_scores import PairScore, example_scores
 from curate.registry import make_method
 from curate.requests import Embed, Pairs, Request, Rows, Subset
 from curate.selectors.influence import best_subtask
+from curate.selectors.tokens import share_of
 from curate.signals import RowScore, RowVector
 from curate.wording import counted
-from scorers.delift import Staged, Utilities, other_block, pick, stage_of
+from scorers.delift import Staged, Utilities, by_proxy, other_block, pick, stage_of
 from scorers.influence import INFLUENCES
 
 if TYPE_CHECKING:
@@ -57,17 +58,21 @@ class Sample:
 class Check:
     """Of a network's predictions. mse: by quadrant, values scaled to [0, 1] by those trained on; NaN where none were computed.
 
-    probe  of pairs with both sides new; None without a probe.
+    by_mean  the same of predicting the mean of the values trained on, whatever the pair.
+    probe    of pairs with both sides new; None without a probe.
+    held     whether pairs were held out of the training to say when it should stop.
     """
 
     of: str
     trained: int
     pairs: int
     mse: tuple[float, ...]
+    by_mean: tuple[float, ...]
     probe: Agreement | None
     constant: bool
     parameters: int
     steps: int
+    held: bool
 
     def notes(self) -> list[str]:
         """What a user should know."""
@@ -75,17 +80,27 @@ class Check:
         said = [f"{self.of}: a network of {self.parameters:,} numbers trained on {share}, {self.steps:,} steps"]
         if self.constant:
             return [*said, f"{self.of}: all values computed are the same, so all that are predicted are too"]
-        errors = zip(QUADRANTS, self.mse, strict=False)
-        said[0] += "; squared error " + ", ".join(f"{name} {mse:.3g}" for name, mse in errors if not np.isnan(mse))
+        errors = zip(QUADRANTS, self.mse, self.by_mean, strict=True)
+        told = [f"{name} {mse:.3g} ({mean:.3g})" for name, mse, mean in errors if not np.isnan(mse)]
+        said[0] += f"; squared error (and that of the trained pairs' mean for all) {', '.join(told)}"
         if self.probe is None:
-            return [*said, f"{self.of}: no probe, so nothing says whether it ranks pairs that it has not seen"]
-        found = self.probe
-        said[0] += (
-            f"; both new: Spearman {found.spearman:.2f} (p {found.p:.2g}), {found.overlap:.0%} of the top {found.share:.0%}"
-        )
-        if found.by_chance:
-            said.append(f"{self.of}: the network ranks pairs that it has not seen no better than chance; raise u")
+            said.append(f"{self.of}: no probe, so nothing says whether it ranks pairs that it has not seen")
+        else:
+            said[0] += f"; both new: {self._ranks(self.probe)}"
+            if self.probe.too_small:
+                more = "raise probe, or give more rows if none are left"
+                said.append(f"{self.of}: the probe is too small to tell these ranks from chance; {more}")
+            elif self.probe.by_chance:
+                said.append(f"{self.of}: the network ranks pairs that it has not seen no better than chance; raise u")
+        if not self.held:
+            few = f"a block of fewer than {HELD_OUT} rows and examples"
+            said.append(f"{self.of}: nothing is held out of {few}, so nothing said when its training should stop")
         return said
+
+    @staticmethod
+    def _ranks(found: Agreement) -> str:
+        overlaps = [f"{overlap:.0%} of the top {share:.0%}" for overlap, share in zip(found.overlaps, SHARES, strict=True)]
+        return f"Spearman {found.spearman:.2f} (p {found.p:.2g}), {' and '.join(overlaps)}"
 
 
 @dataclass(frozen=True)
@@ -126,6 +141,7 @@ class NNCIFT(Staged):
 
     influence: str = Field("delift", description="delift, delift-se, less, or pointwise.METHOD: another method's score of rows")
     u: float = Field(0.05, gt=0, le=1, description="fraction of the rows, and of the examples, whose pairs are computed")
+    u_other: float | None = Field(None, gt=0, le=1, description="that of a target's rows, or of existing data; by default u")
     probe: int = Field(16, ge=0, description="new rows and examples whose pairs are computed to check the network; 0: none")
     network: NetworkConfig = NetworkConfig()
     represented: int | None = Field(None, ge=1, description="rows to represent, a sample; by default as many as memory takes")
@@ -150,20 +166,28 @@ class NNCIFT(Staged):
         other = other_block(data, stage_of(data, self.objective, self.name), self.form)
         return [(data.pool, data.pool), *([other] if other else [])]
 
-    def _sample(self, data: Data, rows: int, examples: int, number: int) -> Sample:
-        """Drawn by the seed of the run, for the number-th block; InputError where `u` leaves too few."""
+    def _sample(self, data: Data, rows: int, examples: int, a: int, b: int, number: int) -> Sample:
+        """A block of a rows and b examples, and a probe beside it, drawn by the seed of the run for the number-th block."""
         rng = np.random.default_rng([data.seed, number])
-        a, b = (int(self.u * n * (1 + 1e-12)) for n in (rows, examples))
-        if min(a, b) < 2 and rows > 1:
-            few, of = (a, rows) if a < 2 else (b, examples)
-            raise InputError(f"{self.name}: u={self.u:g} of {counted(of)} is {few}, and at least 2 are needed; raise u")
         i, j = rng.permutation(rows), rng.permutation(examples)
         return Sample(i[:a], j[:b], i[a : a + self.probe], j[b : b + self.probe])
 
+    def _share(self, data: Data, side: Rows) -> int:
+        """How many rows of a side are in its block; InputError where that is less than two."""
+        option, u = ("u", self.u) if side == data.pool or self.u_other is None else ("u_other", self.u_other)
+        if side.size < 2:
+            raise InputError(f"{self.name}: the {side.role} has {counted(side.size)}, and at least 2 are needed")
+        if (few := share_of(u, side.size)) < 2:
+            what = f"{option}={u:g} of the {counted(side.size)} of the {side.role} is {few}"
+            more = "u" if side == data.pool else "u_other"
+            raise InputError(f"{self.name}: {what}, and at least 2 are needed; raise {more}")
+        return few
+
     def _pairs(self, data: Data) -> list[tuple[Pairs, Sample]]:
-        found = []
-        for number, (rows, examples) in enumerate(self._blocks(data)):
-            sample = self._sample(data, rows.size, examples.size, number)
+        blocks, found = self._blocks(data), []
+        sizes = [(self._share(data, rows), self._share(data, examples)) for rows, examples in blocks]
+        for number, ((rows, examples), (a, b)) in enumerate(zip(blocks, sizes, strict=True)):
+            sample = self._sample(data, rows.size, examples.size, a, b, number)
             found.append((Pairs(rows, examples, np.concatenate(sample.quadrants)), sample))
         return found
 
@@ -171,9 +195,7 @@ class NNCIFT(Staged):
 
     def _rows(self, data: Data) -> tuple[Method, Data, Sample, np.ndarray]:
         """(the method that knows, what it is asked about, which rows are trained on, the positions of all that it is asked)."""
-        sample = self._sample(data, 1, data.pool.size, 0)
-        if len(sample.examples) < 2:
-            raise InputError(f"{self.name}: u={self.u:g} of {counted(data.pool.size)} is below 2; raise u")
+        sample = self._sample(data, 1, data.pool.size, 0, self._share(data, data.pool), 0)
         asked = np.sort(np.concatenate([sample.examples, sample.new_examples]))
         part: Any = Subset(data.pool, asked)
         return make_method(self.influence.removeprefix(POINTWISE)), replace(data, pool=part), sample, asked
@@ -257,28 +279,29 @@ class NNCIFT(Staged):
             raise InputError(f"{self.name}: not one of the {len(index):,} pairs of {what} has a value: {reason}")
         network = train_network(rows, examples, index[there], parts[0][there], rng, self.network)
         errors: list[float] = []
-        probe = None
+        by_mean: list[float] = []
+        mean, probe = float(np.mean(network.scaled(parts[0][there]))), None
         for pairs, true in zip(quadrants, parts, strict=True):
             predicted = _at(network, rows, examples, pairs)
             both = np.isfinite(predicted) & np.isfinite(true)
             if rows.shape[1] == 0 and len(errors) in (1, 2):  # there are no rows, so none are new
                 both[:] = False
-            off = network.scaled(predicted[both]) - network.scaled(true[both])
-            errors.append(float(np.mean(off**2)) if both.any() else float("nan"))
+            wanted = network.scaled(true[both])
+            for kept, given in ((errors, network.scaled(predicted[both])), (by_mean, mean)):
+                kept.append(float(np.mean((given - wanted) ** 2)) if both.any() else float("nan"))
             probe = np.where(both, predicted, 0.0), np.where(both, true, np.nan)
         found = None
         shape = len(sample.new_rows), len(sample.new_examples)
         if max(shape) > 1 and min(shape) > 0 and not np.isnan(errors[-1]):
             predicted, true = (side.reshape(shape) for side in probe)  # type: ignore[union-attr]
             found = agreement(predicted, true, rng)
-        total = len(rows) * len(examples)
-        return network, Check(
-            what, int(there.sum()), total, tuple(errors), found, network.constant, network.parameters, network.steps
-        )
+        held = max(len(np.unique(side)) for side in index[there].T) >= HELD_OUT
+        total, size = len(rows) * len(examples), (network.constant, network.parameters, network.steps)
+        return network, Check(what, int(there.sum()), total, tuple(errors), tuple(by_mean), found, *size, held)
 
     def remarks(self, data: Data, signal: Any) -> list[str]:
         """On how many pairs the networks were trained, and how well they rank pairs that they have not seen."""
-        return list(signal.notes)
+        return [*(by_proxy(data) if self.influence == "delift" else []), *signal.notes]
 
     def score(self, signal: Any) -> RowScore:
         """Each row's mean predicted influence as an example, or its predicted score."""

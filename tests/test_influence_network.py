@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from curate.agreement import agreement, spearman, top_overlap
+from curate.agreement import SHARES, agreement, spearman, top_overlap
 from curate.influence_network import InfluenceNetwork, NetworkConfig, train_network
 
 PAPER = NetworkConfig(min_steps=0, patience=1000)
@@ -30,6 +30,9 @@ def test_an_influence_of_both_sides_is_learned():
     network, new = learned(rows, examples, table)
     predicted = network.predict(rows[new[0]], examples[new[1]])
     assert spearman(predicted.reshape(-1), table[new].reshape(-1)) > 0.9
+    error = np.mean((predicted - table[new]) ** 2)
+    assert error < 0.5 * np.mean((table[:80, :80].mean() - table[new]) ** 2)  # by the mean of what it was trained on
+    assert error < 0.5 * np.mean(table[new] ** 2)  # by zero
     assert network.steps == 20 * -(-(72 * 72) // 64) and network.held_out < 0.1
     swapped = network.predict(examples[new[1]], rows[new[0]]).T
     assert spearman(swapped.reshape(-1), table[new].reshape(-1)) < 0.6
@@ -122,10 +125,32 @@ def test_agreement_of_what_is_equal_and_of_what_is_not():
     rng = np.random.default_rng(0)
     true = rng.standard_normal((12, 10))
     found = agreement(3 * true + 1, true, rng)
-    assert (found.spearman, found.overlap, found.p) == (pytest.approx(1), 1.0, 1 / 1000) and not found.by_chance
+    assert (found.spearman, found.overlaps, found.p) == (pytest.approx(1), (1.0, 1.0), 1 / 1000)
+    assert not found.by_chance and not found.too_small
     assert agreement(-true, true, rng).p == 1.0 and agreement(-true, true, rng).by_chance
     true[0, 0] = np.nan
     assert agreement(np.nan_to_num(true), true, rng).spearman == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("shape", "too_small"), [((2, 2), True), ((2, 3), True), ((1, 3), True), ((3, 3), False), ((1, 4), False)]
+)
+def test_so_few_pairs_that_chance_ranks_them_as_well(shape, too_small):
+    """Of 2 x 2 pairs there are 4 orders of rows and examples, so the best of rankings comes about in one of four."""
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        true = rng.standard_normal(shape)
+        found = agreement(true, true, rng)
+        assert found.spearman == pytest.approx(1) and found.too_small == too_small == found.by_chance
+        assert found.p == pytest.approx(found.least, abs=0.05)
+
+
+def test_the_overlaps_are_of_the_best_and_of_what_is_selected():
+    true = np.arange(40.0).reshape(4, 10)
+    predicted = true.copy()
+    predicted[3, :4], predicted[0, :4] = -1.0, 50.0  # of the top 30%, four of twelve are lost, none of them in the top 10%
+    assert agreement(predicted, true, np.random.default_rng(0)).overlaps == (0.0, 8 / 12)
+    assert SHARES == (0.1, 0.3)
 
 
 def test_rows_that_differ_do_not_pass_for_many_pairs():

@@ -35,18 +35,24 @@ def test_rows_without_values():
     assert isinstance(named, RowScore)
 
 
-@pytest.mark.parametrize("index", [ALL, ALL[[0, 2, 4, 5]]], ids=["complete", "sparse"])
-def test_kernels(index):
-    values = np.array([-0.5, 0.0, NAN, 0.25, 0.5, -1.0])
-    given = {tuple(pair): value for pair, value in zip(ALL.tolist(), values)}
-    score = PairScore.of(index, np.array([given[tuple(pair)] for pair in index.tolist()]), (2, 3))
-    other = PairScore(np.array([[1.0]]))  # both are scaled by the lowest and the highest of the two together
-    relu, minmax = kernels([score])[0], kernels([score, other], "minmax")
-    for i, j in ALL.tolist():
-        value = given[i, j] if [i, j] in index.tolist() else NAN
-        assert dense(relu)[i, j] == (max(value, 0) if value == value else 0)
-        assert dense(minmax[0])[i, j] == ((value + 1) / 2 if value == value else 0)
-    assert minmax[1].tolist() == [[1.0]]
+GIVEN = np.array([-0.5, 0.0, NAN, 0.25, 0.5, -1.0])
+
+
+@pytest.mark.parametrize("where", [[0, 1, 2, 3, 4, 5], [0, 2, 4, 5]], ids=["complete", "sparse"])
+def test_kernels(where):
+    [kernel] = kernels([PairScore.of(ALL[where], GIVEN[where], (2, 3))])
+    want = [max(value, 0) if k in where and value == value else 0 for k, value in enumerate(GIVEN)]
+    assert dense(kernel).reshape(-1).tolist() == want
+
+
+def test_minmax_scales_all_together_and_has_nulls_where_0_is():
+    other = PairScore(np.array([[1.0]]))
+    kernel, one = kernels([PairScore.of(ALL, GIVEN, (2, 3)), other], "minmax")
+    assert kernel.tolist() == [[0.25, 0.5, 0.5], [0.625, 0.75, 0.0]] and one.tolist() == [[1.0]]
+    for values, place in (([2.0, NAN, 4.0], 0), ([-4.0, NAN, -2.0], 1)):  # 0 lies below all values, or above
+        assert kernels([PairScore(np.array([values]))], "minmax")[0].tolist() == [[0, place, 1]]
+    with pytest.raises(ValueError, match="minmax needs all pairs"):
+        kernels([PairScore.of(ALL[[0, 2]], GIVEN[[0, 2]], (2, 3))], "minmax")
 
 
 def test_minmax_of_equal_values_is_zero():

@@ -13,7 +13,18 @@ from curate.errors import InputError
 from curate.evaluation.tasks import Task
 from curate.lm.models import ModelSpec
 from curate.method import Method
-from curate.preparation import HeldOut, PoolLike, Prepared, as_method, as_model, as_pool, as_tasks, hold_out, prepare
+from curate.preparation import (
+    HeldOut,
+    PoolLike,
+    Prepared,
+    as_method,
+    as_model,
+    as_pool,
+    as_tasks,
+    cut_said,
+    hold_out,
+    prepare,
+)
 from curate.registry import by_label, label
 from curate.requests import Embedder
 from curate.training.config import TrainConfig
@@ -162,7 +173,9 @@ def set_up(
     held_out = [hold_out(engine, task, spec) for task in tasks]
     measured = [(held.task, held.rows) for held in held_out]
     bench = Bench(engine, spec, prepared.rows, measured, prepared.pool.repeats)
-    return Setup(design, bench, prepared, [*noted, *_too_large(prepared, sizes), *_left_out(held_out)])
+    cut = [cut_said(engine, rows, spec) for rows in (prepared.rows, *(held.rows for held in held_out))]
+    remarks = [*noted, *_too_large(prepared, sizes), *_left_out(held_out), *(f"{said}." for said in cut if said)]
+    return Setup(design, bench, prepared, remarks)
 
 
 def _left_out(held_out: Sequence[HeldOut]) -> list[str]:

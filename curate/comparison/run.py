@@ -87,7 +87,7 @@ def compare(
 
     def conclude() -> Verdict:
         selections = _selections(bench, evidence.results)
-        manifest = {"curate": versions(), **made_from(bench.engine, prepared, bench.model)}
+        manifest = {"curate": versions(), "rows_truncated": prepared.truncated, **made_from(bench.engine, prepared, bench.model)}
         more = {"manifest": manifest, "pool": prepared.pool, "unusable": prepared.unusable}
         return verdict_of(design, evidence, setup.config, selections, **more)
 

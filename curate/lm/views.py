@@ -136,8 +136,12 @@ class PairView(View):
         owns = [self.own(k) for k in index]
         ids = [np.concatenate([before, own]) for before, (own, _) in zip(befores, owns, strict=True)]
         masks = [np.concatenate([np.zeros(len(b), bool), mask]) for b, (_, mask) in zip(befores, owns, strict=True)]
-        truncated = self.kept[index] < self.examples.lengths[self.index[index, 1]]
-        return Encodings([self.row_ids[k] for k in index], ids, masks, truncated)
+        return Encodings([self.row_ids[k] for k in index], ids, masks, self.cut[index])
+
+    @property
+    def cut(self) -> np.ndarray:
+        """bool [n]: whether the example lost tokens; where it lost all there is a reason."""
+        return self.kept < self.examples.lengths[self.index[:, 1]]
 
     def before(self, pair: int) -> np.ndarray:
         """int32: the tokens of a pair that stand before the row's."""

@@ -31,8 +31,8 @@ def show_inspection(console: Console, found: Inspection) -> None:
     spreads = (("a row", s["tokens"]), ("its replies", s["response_tokens"]))
     lines = [[name, *(f"{spread[key]:,.0f}" for key in ("p5", "median", "p95", "max", "total"))] for name, spread in spreads]
     console.print(show_table("\nlengths", columns, lines, right=columns[1:]))
-    if s["truncated"]:
-        cut = "1 row is" if s["truncated"] == 1 else f"{s['truncated']:,} rows are"
+    if s["rows_truncated"]:
+        cut = "1 row is" if s["rows_truncated"] == 1 else f"{s['rows_truncated']:,} rows are"
         console.print(Text(f"{cut} cut to {s['max_length']:,} tokens", style="yellow"))
     if s["problems"]:
         at = s["problems_at"]

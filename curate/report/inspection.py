@@ -71,7 +71,7 @@ def inspect_pool(
     places = _places(report.rejected, unusable_rows(pool, failed))
     repeats = usable.repeats
     summary = {
-        **counts(pool, usable),
+        **counts(pool, usable, int(encodings.truncated.sum())),
         "shapes": report.shapes,
         "rows_written": int(repeats.sum()),
         "problems": dict(problems.most_common()),
@@ -80,7 +80,6 @@ def inspect_pool(
         "overlaps": report.refined.get("contaminated", {}).get("sets", []),
         "reasoning": _reasoning(usable, ChatFormat(engine.tokenizer(spec))),
         "rows_weighted": len(encodings.weights),
-        "truncated": int(encodings.truncated.sum()),
         "max_length": engine.length_limit(spec),
         "tokenizer": spec.label,
         "tokens": _spread(lengths),

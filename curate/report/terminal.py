@@ -59,6 +59,7 @@ def show_evaluation(found: Evaluation) -> RenderableType:
             first = left_out[0]
             said = f"{counted(len(left_out))} of {task} left out; {first.file} line {first.line}: {first.reason}"
             shown.append(Text(printable(f"· {said}"), style="dim"))
+    shown += [Text(printable(f"· {note}"), style="dim") for note in found.manifest.get("notes", ())]
     return Group(*shown)
 
 

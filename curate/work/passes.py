@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -10,16 +9,14 @@ import pyarrow as pa
 from curate.fitting import Fitting
 from curate.lm.models import forward_flops
 from curate.lm.observables import OBSERVABLES, POOLED
-from curate.lm.views import RESPONSE, PairView, RowView, View, printed_once, start_token
+from curate.lm.views import NO_ROOM, RESPONSE, PairView, RowView, View, printed_once, start_token
 from curate.passes import SHARD_TOKENS, Done, record
 from curate.plan import Pass, base_model, pass_name
 from curate.requests import Pairs
 from curate.signals import RowScore, RowTokens, RowVector, as_vectors
 from curate.store import RowArtifact
+from curate.wording import at_lines, counted
 from curate.work.base import RowWork, kept_values
-
-if TYPE_CHECKING:
-    pass
 
 
 class Passing(RowWork):
@@ -40,9 +37,25 @@ class Passing(RowWork):
         if isinstance(rows, Pairs):
             once = printed_once(engine.tokenizer(model))
             both = engine.encodings(model, rows.rows), engine.encodings(model, rows.examples)
-            return PairView.of(*both, rows.index, engine.pair_limit(model), once)
+            return self._noted(PairView.of(*both, rows.index, engine.pair_limit(model), once), engine.pair_limit(model))
         start = start_token(engine.tokenizer(model)) if self.step.view == RESPONSE else None
         return RowView.of(engine.encodings(model, rows), self.step.view, start)
+
+    def _noted(self, view: PairView, limit: int) -> PairView:
+        """The pairs, once it is said where an example is not seen whole."""
+        pairs = self.step.rows
+        assert isinstance(pairs, Pairs)
+        no_room = view.reasons == NO_ROOM
+        if view.cut.any():
+            cut, none, all_of_them = int((view.cut & ~no_room).sum()), int(no_room.sum()), counted(len(view), "pair")
+            said = f"the example is cut in {cut:,} of the {all_of_them} of {pairs.role} and has no room in {none:,}, "
+            said += f"since a row and its example are at most {limit:,} tokens"
+            if none:
+                table = self.engine.pool_of(pairs.rows).rows.select(["file", "line"])
+                full = table.take(np.unique(view.index[no_room, 0])).to_pylist()
+                said += f"; no room for any: {at_lines([(place['file'], place['line']) for place in full])}"
+            self.engine.note(said)
+        return view
 
     def artifacts(self) -> dict[str, RowArtifact]:
         return {name: self.artifact(name) for name in self.step.recorded}

@@ -165,7 +165,7 @@ def test_a_row_that_failed_is_not_represented_and_can_be_an_example():
     alone = {"pool": [NAN, 0.5, 0.4]}
     found = signal(DELIFT(), DATA, alone, BEHIND)
     assert found.reasons.tolist() == [None] * 3
-    assert found.notes == ("1 of the 3 rows of pool after pool have no utility and are not represented",)
+    assert found.notes == ("1 of the 3 rows of pool after pool have no utility and are not represented: failed (1)",)
     for kernel in ("relu", "minmax"):
         chosen = picks(DELIFT(kernel=kernel), found, 1)
         assert np.isfinite(chosen.gain).all()
@@ -211,6 +211,39 @@ def test_only_near_pairs_are_tried_of_a_large_pool():
     score = method.score(without)
     assert score.reasons.tolist() == [None, None, "no row has it among its nearest examples"]
     assert len(picks(method, without)) == 3  # it can be picked all the same, last
+
+
+def test_minmax_has_no_place_for_pairs_that_are_not_tried():
+    """0 on its scale is the most harm that any example does, and a pair that is not tried does none."""
+    with pytest.raises(
+        InputError, match=r"minmax has no place .* of 3 x 3 pairs of pool after pool; use kernel=relu or raise max"
+    ):
+        DELIFT(max_pairs=8, kernel="minmax").requests(DATA, {})
+    with_target = Data(pool=POOL, model=MODEL, target=Rows("target", "t" * 32, 4))
+    with pytest.raises(InputError, match="of 4 x 3 pairs of target after pool"):
+        DELIFT(max_pairs=9, kernel="minmax").requests(with_target, {})
+    assert DELIFT(max_pairs=9, kernel="minmax").requests(DATA, {})
+
+
+def test_a_pair_that_failed_does_no_harm_in_either_kernel():
+    table = [[0.5, NAN, -0.5], [0.1, 0.1, 0.1], [0.0, 0.0, 0.0]]
+    for kernel in ("relu", "minmax"):
+        order = picks(DELIFT(kernel=kernel), kernel_of(table)).index.tolist()
+        same = picks(DELIFT(kernel=kernel), kernel_of(np.nan_to_num(table))).index.tolist()
+        assert order == same == [0, 1, 2]
+    # Singly the sums are 1, 1.5 and 1.3 above -0.5, in units of 0.7: with the null at the place of -0.5 the third would lead.
+    found = picks(DELIFT(kernel="minmax"), kernel_of([[-0.5, NAN, -0.4], [0, 0, 0.2], [0, 0, 0]]), 1)
+    assert found.index.tolist() == [1] and found.gain[0] == pytest.approx(1.5 / 0.7)
+
+
+def test_another_model_s_utilities_are_called_an_approximation():
+    data = Data(pool=POOL, model=MODEL, trained=ModelSpec("org/large"))
+    found = signal(DELIFT(), data, ALONE, BEHIND)
+    said = "an approximation: utilities are those of org/base, not of org/large, which is to be trained"
+    assert DELIFT().remarks(data, found) == [said]
+    same = Data(pool=POOL, model=MODEL, trained=MODEL)
+    assert DELIFT().remarks(same, found) == [] == DELIFT().remarks(DATA, found)
+    assert DELIFT(utility="embedding").remarks(data, found) == []
 
 
 def test_all_neighbours_are_all_pairs():

@@ -117,7 +117,12 @@ def test_what_all_directions_share_is_said():
     pool = np.array([[3.0, 1.0], [3.0, -1.0]])
     found = signal(ONE, [pool], [[[1.0, 0.0]]], "a")
     assert found.shared == (pytest.approx(3 / np.sqrt(10)),)
-    assert ONE.remarks(DATA, found) == ["the rows' directions have a mean cosine of 0.95 with their mean direction"]
+    said = "the rows' directions have a mean cosine of 0.95 with their mean direction: they are nearly the same, so scores tell "
+    assert ONE.remarks(DATA, found) == [said + "little apart; direction=sgd leaves out what Adam adds to all"]
+    assert LESS(epochs=1, direction="sgd").remarks(DATA, found) == [said + "little apart"]
+    apart = signal(ONE, [np.array([[1.0, 1.0], [1.0, -1.0]])], [[[1.0, 0.0]]], "a")
+    [said] = ONE.remarks(DATA, apart)
+    assert "0.71" in said and said.endswith(": they differ, as they should for scores to tell rows apart")
 
 
 # What it asks for -----------------------------------------------------------------------------------------------------
@@ -151,6 +156,7 @@ def test_its_settings_reach_the_requests():
     assert (recipe := LESS().requests(full, {})[0].recipe).learning_rate is None and recipe.batch_tokens == 512
     small = replace(DATA, pool=Rows("pool", "q" * 32, 3))
     assert LESS().requests(small, {})[0].rows.size == 1
+    assert LESS(warmup=0.29).requests(DATA, {})[0].rows.size == 29  # 0.29 x 100 is below 29 in floats
 
 
 @pytest.mark.parametrize("store", ["float16", "int8", "1bit"])
@@ -210,6 +216,28 @@ def test_bids_picks_for_every_target(files, tiny, tmp_path):
     assert picked.frame["reason"].str.starts_with("helps target").all()
     assert picked.scores["score"].null_count() == 24
     assert picked.scores["null_reason"].unique().to_list() == ["bids chooses sets of rows"]
+
+
+def test_what_bids_is_compared_with_scores_rows():
+    """Influence on the one task is ten times that on the other: raw, only its rows are picked."""
+    pool = np.array([[1, 0.9, 0, 0], [0.9, 1, 0, 0], [0, 0, 0.1, 0.09], [0, 0, 0.09, 0.1]])
+    pool = np.concatenate([pool, [[0], [0], [1], [1]]], axis=1)  # the fifth direction is no target's
+    found = signal(BIDS(epochs=1), [pool], [np.eye(4, 5)], "aabb")
+    cos = pool[:, :4] / np.linalg.norm(pool, axis=1, keepdims=True)
+    want = {
+        "task_max": np.maximum(cos[:, :2].mean(axis=1), cos[:, 2:].mean(axis=1)),
+        "sum": cos.sum(axis=1),
+        "instance_max": cos.max(axis=1),
+    }
+    two, rng = Budget.parse(2).limit(np.ones(4)), np.random.default_rng(0)
+    for rule, scores in want.items():
+        method = BIDS(epochs=1, rule=rule, normalise=False)
+        assert method.score(found).values == pytest.approx(scores, abs=1e-6)
+        assert sorted(method.choose(found, None, two, rng).index.tolist()) == [0, 1]
+        assert method.score(found).values != pytest.approx(BIDS(epochs=1, rule=rule).score(found).values, abs=1e-3)
+    assert LESS(epochs=1).score(found).values == pytest.approx(want["task_max"], abs=1e-6)
+    assert np.isnan(BIDS(epochs=1).score(found).values).all()
+    assert sorted((BIDS(epochs=1).choose(found, None, two, rng).index // 2).tolist()) == [0, 1]
 
 
 def test_a_warm_up_too_short_for_its_checkpoints_says_so(files, tiny, tmp_path):

@@ -98,7 +98,16 @@ def test_what_it_predicts_ranks_pairs_and_picks_as_the_truth_does():
     table = true("pool", "pool")
     assert found.pool.shape == (N, N) and spearman(found.pool.values.reshape(-1), table.reshape(-1)) > 0.9
     [check] = found.checks
-    assert check.probe.spearman > 0.8 and not check.probe.by_chance and check.probe.overlap > 0.4
+    assert check.probe.spearman > 0.8 and not check.probe.by_chance and check.probe.overlaps[0] > 0.4
+    # Less than half of what the block's mean, or no influence at all, would be off by, where both sides are new.
+    assert check.mse[3] < 0.5 * check.by_mean[3]
+    [(_, sample)] = method._pairs(DATA)
+    block, new = (table[tuple(sample.quadrants[k].T)] for k in (0, 3))
+    unit = np.ptp(block) ** 2
+    assert check.by_mean[3] == pytest.approx(np.mean((new - block.mean()) ** 2) / unit)
+    assert check.mse[3] < 0.5 * np.mean(new**2) / unit and check.mse[3] < 0.5 * np.mean((new - block.min()) ** 2) / unit
+    assert f"both new {check.mse[3]:.3g} ({check.by_mean[3]:.3g})" in found.notes[0]
+    assert f"{check.probe.overlaps[0]:.0%} of the top 10% and {check.probe.overlaps[1]:.0%} of the top 30%" in found.notes[0]
     assert check.trained == 36 * 36 and check.pairs == N * N and max(check.mse) < 0.02 and len(check.mse) == 4
     assert check.parameters == 2 * D * 100 + 100 + 100 + 1
     # In the units of the influence, not of the scale that was learned.
@@ -245,13 +254,55 @@ def test_pairs_that_failed_are_not_learned_from():
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"u": 0.01}, "nn-cift: u=0.01 of 120 rows is 1, and at least 2 are needed; raise u"),
-        ({"u": 0.01, "influence": "pointwise.perplexity"}, "nn-cift: u=0.01 of 120 rows is below 2; raise u"),
+        ({"u": 0.01}, "nn-cift: u=0.01 of the 120 rows of the pool is 1, and at least 2 are needed; raise u$"),
+        (
+            {"u": 0.01, "influence": "pointwise.perplexity"},
+            "nn-cift: u=0.01 of the 120 rows of the pool is 1, and at least 2 are needed; raise u$",
+        ),
     ],
 )
 def test_too_few_pairs_are_refused(settings, said):
     with pytest.raises(InputError, match=said):
         NNCIFT(**settings).requests(DATA, {})
+
+
+@pytest.mark.parametrize("role", ["target", "existing"])
+@pytest.mark.parametrize("form", ["paper", "code"])
+def test_too_small_a_target_is_refused_before_anything_is_asked_for(role, form):
+    def ask(size, **settings):
+        other = Data(pool=POOL, model=DATA.model, **{role: Rows(role, "o" * 32, size)})
+        return NNCIFT(form=form, **settings).requests(other, {})
+
+    with pytest.raises(InputError, match=f"nn-cift: the {role} has 1 row, and at least 2 are needed$"):
+        ask(1, u=1.0)
+    with pytest.raises(InputError, match=f"u=0.05 of the 20 rows of the {role} is 1, and at least 2 are needed; raise u_other"):
+        ask(20)
+    with pytest.raises(InputError, match=f"u_other=0.1 of the 10 rows of the {role} is 1, .* raise u_other"):
+        ask(10, u_other=0.1)
+    pairs = next(request.rows for request in ask(20, u_other=0.5, probe=0)[::-1] if isinstance(request.rows, Pairs))
+    assert pairs.size == 6 * 10  # u of the pool's rows, u_other of the others
+
+
+def test_a_share_is_taken_as_it_is_written():
+    data = Data(pool=Rows("pool", "q" * 32, 100), model=DATA.model)
+    [(pairs, _)] = NNCIFT(u=0.29, probe=0)._pairs(data)
+    assert pairs.size == 29 * 29
+
+
+def test_a_probe_that_cannot_tell_says_so_and_not_that_the_network_is_bad():
+    notes = World().run(NNCIFT(u=0.3, probe=2, network=QUICK)).notes
+    assert notes[1:] == (
+        "pool after pool: the probe is too small to tell these ranks from chance; raise probe, or give more rows if none are left",
+    )
+
+
+def test_a_block_of_which_nothing_is_held_out_says_so():
+    notes = World().run(NNCIFT(u=0.07, probe=0, network=FAST)).notes  # 8 rows and examples
+    assert notes[2:] == (
+        "pool after pool: nothing is held out of a block of fewer than 10 rows and examples, so nothing said when its training "
+        "should stop",
+    )
+    assert len(World().run(NNCIFT(u=0.1, probe=0, network=FAST)).notes) == 2
 
 
 def test_an_unknown_influence_is_named():

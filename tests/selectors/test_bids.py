@@ -6,16 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.budget import Budget
-from curate.selectors.bids import bids, standardised
+from curate.selectors.bids import baseline, bids, standardised
 
 
 def limit(n, budget=None):
     return Budget.parse(n if budget is None else budget).limit(np.ones(n))
 
 
-def oracle(matrix, k, rule="max"):
+def oracle(matrix, k, rule="max", normalise=True):
     """The definition: every row, every target, every step."""
-    z = (matrix - matrix.mean(axis=0)) / matrix.std(axis=0)
+    z = (matrix - matrix.mean(axis=0)) / matrix.std(axis=0) if normalise else matrix
     picks = []
     for _ in range(k):
         mean = z[picks].mean(axis=0) if picks else np.zeros(z.shape[1])
@@ -36,6 +36,8 @@ def test_it_is_the_greedy_rule(n, v, rule):
     for seed in range(4):
         matrix = np.random.default_rng(seed).standard_normal((n, v)) ** 3 * np.arange(1, v + 1)
         assert bids(matrix, limit(n), rule=rule).index.tolist() == oracle(matrix, n, rule)
+        raw = bids(matrix, limit(n), rule=rule, normalise=False).index.tolist()
+        assert raw == oracle(matrix, n, rule, normalise=False)
 
 
 @given(st.integers(0, 10_000), st.integers(2, 9), st.integers(1, 4))
@@ -116,3 +118,45 @@ def test_budgets():
         bids(matrix, limit(9))
     with pytest.raises(ValueError):
         bids(matrix, limit(10), rule="mean")
+
+
+# What the paper compares with -----------------------------------------------------------------------------------------
+
+HAND = np.array([[6.0, 0, 10], [0, 0, 20], [0, 3, 30]])  # tasks a, a, b
+ROOT = np.sqrt(2.0)
+
+
+@pytest.mark.parametrize(
+    ("rule", "normalise", "want"),
+    [
+        ("task_max", False, [10, 20, 30]),
+        ("sum", False, [16, 20, 33]),
+        ("instance_max", False, [10, 20, 30]),
+        # Standardised, the columns are (2, -1, -1) / sqrt 2, (-1, -1, 2) / sqrt 2 and (-1, 0, 1) sqrt 1.5.
+        ("task_max", True, [0.5 / ROOT, 0, np.sqrt(1.5)]),
+        ("sum", True, [1 / ROOT - np.sqrt(1.5), -2 / ROOT, 1 / ROOT + np.sqrt(1.5)]),
+        ("instance_max", True, [2 / ROOT, 0, 2 / ROOT]),
+    ],
+)
+def test_baselines_by_hand(rule, normalise, want):
+    assert baseline(HAND, rule, ["a", "a", "b"], normalise=normalise) == pytest.approx(want)
+
+
+def test_a_task_is_the_mean_over_its_targets_and_the_best_task_counts():
+    matrix = np.array([[0.9, -0.9, 0], [0.5, 0.5, 0]])
+    assert baseline(matrix, "task_max", "abc", normalise=False) == pytest.approx([0.9, 0.5])
+    assert baseline(matrix, "task_max", "aab", normalise=False) == pytest.approx([0, 0.5])
+
+
+@pytest.mark.parametrize("rule", ["task_max", "sum", "instance_max"])
+def test_baselines_leave_out_what_says_nothing(rule):
+    matrix = np.random.default_rng(0).standard_normal((6, 4))
+    want = baseline(matrix, rule, "aabb")
+    wide = np.insert(np.insert(matrix, 2, 5.0, axis=1), 0, np.nan, axis=1)
+    assert baseline(wide, rule, "xaaabb") == pytest.approx(want)
+    wide[3, 4] = np.nan
+    assert np.isnan(baseline(wide, rule, "xaaabb")).tolist() == [i == 3 for i in range(6)]
+    assert baseline(np.ones((3, 2)), rule, "ab").tolist() == [0, 0, 0]
+    assert np.isnan(baseline(np.full((3, 2), np.nan), rule, "ab")).all()
+    with pytest.raises(ValueError, match="not 'mean'"):
+        baseline(matrix, "mean", "aabb")
