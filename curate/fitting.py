@@ -1,7 +1,5 @@
 """Models that a run learns on the way: what identifies them, which one serves, how one is made."""
 
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +10,7 @@ from curate import progress
 from curate.embedding.record import EMBED_VERSION
 from curate.embedding.tfidf import TfidfModel
 from curate.errors import CurateError, InputError
-from curate.fits import kept_fit
+from curate.fits import keep_rows, kept_account, kept_fit
 from curate.lm.encodings import Encodings
 from curate.lm.models import ModelSpec, forward_flops
 from curate.lm.observables import FORWARD_VERSION, OBSERVABLES, TOKEN_LOGPROBS
@@ -42,6 +40,7 @@ class Fitting(Pools):
             raise InputError(f"refit {self.refit!r} is not one of never, drift, always")
         super().__post_init__()
         self._failed: dict[Any, dict[str, str]] = {}
+        self._served: dict[Fit | Vocabulary, tuple[Path, float]] = {}  # until another fit is made, which may serve better
 
     def failures(self, key: Any) -> dict[str, str]:
         """row id -> why the work under this key could not do it in this run; to be added to."""
@@ -100,7 +99,7 @@ class Fitting(Pools):
     def fitted(self, fit: Fit) -> FittedModel:
         """The artifact that serves a fit. Raises CurateError when it was not made yet."""
         folder, note = self.serving(fit)
-        return FittedModel(folder / "model", folder.name, _account(folder), note, tuple(model_checkpoints(folder).values()))
+        return FittedModel(folder / "model", folder.name, kept_account(folder), note, tuple(model_checkpoints(folder).values()))
 
     def serving(self, fit: Fit | Vocabulary) -> tuple[Path, str | None]:
         """The folder of what serves a fit, and a note where it was made on other rows. CurateError when there is none."""
@@ -121,10 +120,16 @@ class Fitting(Pools):
 
     def kept(self, fit: Fit | Vocabulary) -> tuple[Path, float] | None:
         """(folder, share of rows changed) of the fit that serves, by the rule of `refit`; None when one must be made."""
+        if fit in self._served:
+            return self._served[fit]
         if isinstance(fit, Fit) and any(self.kept(before) is None for before in lineage(fit)[-2:-1]):
             return None  # what it goes on from must be made first
         row_ids = self.pool_of(fit.rows).row_ids if self.knows(fit.rows) else ()
-        return kept_fit(self.store, self.fit_spec(fit), row_ids, self.refit)
+        whole = not isinstance(fit.rows, Subset)
+        found = kept_fit(self.store, self.fit_spec(fit), row_ids, self.refit, whole=whole)
+        if found is not None:
+            self._served[fit] = found
+        return found
 
     def folder(self, model: Model) -> Path:
         """Where a model's weights are. CurateError for a fit that was not made yet."""
@@ -139,7 +144,7 @@ class Fitting(Pools):
 
     def account(self, fit: Fit | Vocabulary) -> dict[str, float]:
         """What making a fit took."""
-        return _account(self.serving(fit)[0])
+        return kept_account(self.serving(fit)[0])
 
     def make_fit(self, fit: Fit) -> None:
         def build(folder: Any) -> None:
@@ -151,9 +156,10 @@ class Fitting(Pools):
                 encodings = encodings.with_token_weights(fit.tokens.weights)
             result = self.train(fit.model, encodings, fit.recipe, fit_name(fit), output)
             save_model(result.model, folder / "model", self.tokenizer(base))
-            _keep(folder, self.pool_of(fit.rows).row_ids, result.account())
+            self._keep(folder, fit, result.account())
 
         self.store.make("fits", self.fit_spec(fit), build)
+        self._served.clear()
         self.mark_computed(fit.rows)
 
     def learn(self, words: Vocabulary) -> None:
@@ -161,9 +167,13 @@ class Fitting(Pools):
             with self.stage("fit", fit_name(words)) as stage:
                 TfidfModel.fit(self.texts(words.rows, words.view), words.dimensions).save(folder)
                 stage.computed_rows = words.rows.size
-            _keep(folder, self.ids(words.rows), {"seconds": stage.seconds})
+            self._keep(folder, words, {"seconds": stage.seconds})
 
         self.store.make("fits", self.fit_spec(words), build)
+        self._served.clear()
+
+    def _keep(self, folder: Path, fit: Fit | Vocabulary, account: dict[str, float]) -> None:
+        keep_rows(folder, self.pool_of(fit.rows).row_ids, account, whole=not isinstance(fit.rows, Subset))
 
     def train(
         self,
@@ -230,13 +240,3 @@ class Fitting(Pools):
         found = dict(zip(rows.row_ids, kept.get(rows.row_ids)["value"].to_pylist(), strict=True))
         # A row with nothing to score has a null there.
         return [-np.array(found[row_id] or [], dtype=np.float32) for row_id in encodings.row_ids]
-
-
-def _keep(folder: Path, row_ids: Sequence[str], account: dict[str, float]) -> None:
-    """Beside what was learned: on which rows, and what it took."""
-    (folder / "rows.txt").write_text("\n".join(row_ids))
-    (folder / "fit.json").write_text(json.dumps(account))
-
-
-def _account(folder: Path) -> dict[str, float]:
-    return json.loads((folder / "fit.json").read_text())
