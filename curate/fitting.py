@@ -20,6 +20,7 @@ from curate.passes import record
 from curate.plan import base_model, fit_name, labels_of, lineage
 from curate.pools import Pools
 from curate.requests import Checkpoint, Fit, FittedModel, Model, Rows, Subset, Vocabulary
+from curate.store import RowArtifact
 from curate.training.config import TrainConfig, expected_steps
 from curate.training.folders import model_checkpoints
 
@@ -39,12 +40,12 @@ class Fitting(Pools):
         if self.refit not in ("never", "drift", "always"):
             raise InputError(f"refit {self.refit!r} is not one of never, drift, always")
         super().__post_init__()
-        self._failed: dict[Any, dict[str, str]] = {}
+        self._failed: dict[Path, dict[str, str]] = {}
         self._served: dict[Fit | Vocabulary, tuple[Path, float]] = {}  # until another fit is made, which may serve better
 
-    def failures(self, key: Any) -> dict[str, str]:
-        """row id -> why the work under this key could not do it in this run; to be added to."""
-        return self._failed.setdefault(key, {})
+    def failures(self, artifact: RowArtifact) -> dict[str, str]:
+        """row id -> why this run could not compute what the artifact lacks of it; to be added to."""
+        return self._failed.setdefault(artifact.folder, {})
 
     def model_hash(self, model: Model) -> str:
         """The fingerprint of a model's weights; for a fit, the address of the artifact that serves it."""

@@ -515,6 +515,29 @@ def test_what_a_fit_took_is_kept(run, small_pool, store, tiny):
     assert account["tokens"] == stages(first, "train")[0][2] and took[0] > account["seconds"] > 0
 
 
+class Late(Method):
+    """Asks in its second round for what `perplexity` asked for in its first."""
+
+    name = "late"
+    paper = "none"
+    cost = "forward"
+
+    def requests(self, data, seen):
+        first = Observe(data.model, data.pool, "tokens")
+        return [first, Observe(data.model, data.pool, "mean_loss")] if first in seen else [first]
+
+    def signal(self, data, seen, rng):
+        return seen[Observe(data.model, data.pool, "mean_loss")]
+
+
+def test_what_another_asked_for_first_counts_for_both(store, small_pool, tiny):
+    engine = Engine(store=store)
+    data = prepare(engine, read_pool(small_pool), model=ModelSpec(str(tiny)), recipe=QUICK).data
+    methods = [make_method("perplexity"), Late()]
+    seen = engine.gather(methods, data)
+    assert engine.cost(seen, methods[1]) == engine.cost(seen, methods[0]) > (0, 0)
+
+
 # What goes wrong ------------------------------------------------------------------------------------------------------
 
 

@@ -36,7 +36,7 @@ class GradientWork(RowWork):
     kind = "gradients"
 
     def __init__(self, engine: Fitting, asked: Gradients) -> None:
-        super().__init__(engine, asked.rows, asked.model, asked)
+        super().__init__(engine, asked.rows, asked.model)
         self.asked, self.base = asked, base_model(asked.model)
 
     def name(self, missing: int = 0) -> str:
@@ -69,7 +69,8 @@ class GradientWork(RowWork):
         )
 
     def answer(self) -> RowVector:
-        values, there, reasons = kept_values(self.artifacts()["gradient"], self.engine.ids(self.rows), self.failed)
+        artifact = self.artifacts()["gradient"]
+        values, there, reasons = kept_values(artifact, self.engine.ids(self.rows), self.engine.failures(artifact))
         return as_vectors(values, there, reasons)
 
 

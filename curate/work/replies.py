@@ -47,7 +47,7 @@ class Replying(RowWork):
     kind = "replies"
 
     def __init__(self, engine: Fitting, asked: Generate) -> None:
-        super().__init__(engine, asked.rows, asked.model, asked)
+        super().__init__(engine, asked.rows, asked.model)
         self.asked, self.base = asked, base_model(asked.model)
 
     def name(self, missing: int = 0) -> str:
