@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Fitting(Pools):
-    """Holds pools, and the fits made of them. refit: never, drift or always."""
+    """Holds pools, and the fits made of them. refit: when a fit on a pool that changed is made anew; see fits.py."""
 
     batch_tokens: int = 4096
     refit: str = "drift"
@@ -54,6 +54,7 @@ class Fitting(Pools):
         return self.fitted(model).address if isinstance(model, Fit) else self.weights_hash(model)
 
     def fit_spec(self, fit: Fit | Vocabulary) -> dict[str, Any]:
+        """What a fit depends on, and so its address; `rows` is of their ids. CurateError where its model was not made yet."""
         from curate.training.config import TRAIN_VERSION
 
         if isinstance(fit, Vocabulary):
@@ -87,6 +88,7 @@ class Fitting(Pools):
         return self.pool_of(rows).fingerprint if isinstance(rows, Subset) else rows.fingerprint
 
     def observable_spec(self, weights: str, encoded_for: ModelSpec, view: str, name: str) -> dict[str, Any]:
+        """What the values of an observable depend on beside the row. weights: the fingerprint of the model that runs."""
         return {
             "kind": "observable",
             "observable": name,
@@ -120,7 +122,10 @@ class Fitting(Pools):
             self.notes.append(text)
 
     def kept(self, fit: Fit | Vocabulary) -> tuple[Path, float] | None:
-        """(folder, share of rows changed) of the fit that serves, by the rule of `refit`; None when one must be made."""
+        """(folder, share of rows changed) of the fit that serves, by the rule of `refit`; None when one must be made.
+
+        What was found is remembered until another fit is made, so that a chain of k fits is looked up in k steps.
+        """
         if fit in self._served:
             return self._served[fit]
         if isinstance(fit, Fit) and any(self.kept(before) is None for before in lineage(fit)[-2:-1]):
@@ -140,14 +145,18 @@ class Fitting(Pools):
 
     def load(self, model: Model) -> "PreTrainedModel":
         """A model for passes, kept until another is asked for."""
-        trust = base_model(model).trust_remote_code
-        return self.load_for_pass(self.model_hash(model), self.folder(model), trust_remote_code=trust)
+        return self.load_for_pass(self.model_hash(model), self.folder(model))
 
     def account(self, fit: Fit | Vocabulary) -> dict[str, float]:
         """What making a fit took."""
         return kept_account(self.serving(fit)[0])
 
     def make_fit(self, fit: Fit) -> None:
+        """Train it and keep the model, its checkpoints, the row ids and the account, unless there is one of these very rows.
+
+        What it goes on from must have been made. Raises as `curate.training.trainer.train`.
+        """
+
         def build(folder: Any) -> None:
             from curate.training.trainer import save_model
 
@@ -164,6 +173,8 @@ class Fitting(Pools):
         self.mark_computed(fit.rows)
 
     def learn(self, words: Vocabulary) -> None:
+        """The same of words, which are learned by TF-IDF."""
+
         def build(folder: Path) -> None:
             with self.stage("fit", fit_name(words)) as stage:
                 TfidfModel.fit(self.texts(words.rows, words.view), words.dimensions).save(folder)
@@ -230,7 +241,7 @@ class Fitting(Pools):
         if len(missing):
             name, total = f"token_logprobs of the rows by {reference.label}", int(view.lengths[missing].sum())
             with self.stage("pass", name) as stage, progress.task(name, total, "tokens") as advance:
-                network = self.load_for_pass(key, reference.folder(), trust_remote_code=reference.trust_remote_code)
+                network = self.load_for_pass(key, reference.folder())
                 result = record(
                     network, view, missing, {"token_logprobs": kept}, batch_tokens=self.batch_tokens, progress=advance
                 )

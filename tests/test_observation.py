@@ -158,7 +158,7 @@ def test_a_row_that_fails_for_one_observable_keeps_the_others(tmp_path, small_po
     stored, real = ask("mean_loss"), curate.lm.forward._batch
 
     def failing(model, head, batch, tokens, *more):
-        if "entropy" in tokens and batch.row_ids[0] == engine.ids(rows)[3] or ("entropy" in tokens and len(batch) > 1):
+        if ("entropy" in tokens and batch.row_ids[0] == engine.ids(rows)[3]) or ("entropy" in tokens and len(batch) > 1):
             raise RuntimeError("no such kernel")
         return real(model, head, batch, tokens, *more)
 

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 GRADIENT_VERSION = 1  # raise it when the same model, row and settings would give another vector
+PROJECTION_VERSION = 1  # of `curate.lm.projection`; raise it when the same settings would give other entries
 
 
 class Adam(BaseModel):

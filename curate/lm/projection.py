@@ -15,7 +15,6 @@ import torch
 
 Kind = Literal["rademacher", "sparse", "none"]
 
-PROJECTION_VERSION = 1  # raise it when the same settings would give other entries
 SIGNS_AT_ONCE = {"cpu": 1 << 25, "gpu": 1 << 28}  # entries of a block: 128 MB, 1 GB
 WORD = 64  # signs from one hash
 WORDS = 1 << 16  # in a row of signs, at most

@@ -94,10 +94,6 @@ class Pool:
         text = self.rows["tools"][position].as_py()
         return None if text is None else orjson.loads(text)
 
-    def shape_of(self, position: int) -> str:
-        """The shape that the row at a position came in: one of `curate.pool.shapes.SHAPES`."""
-        return self.layout_of(position).shape
-
     def layout_of(self, position: int) -> Layout:
         """The shape that the row at a position came in and the user's columns that made it."""
         return self._layouts[self._layout_codes[position]]

@@ -92,7 +92,10 @@ class RowWork(ABC):
         return Stage(self.kind, self.name(), reused_rows=self.rows.size)
 
     def cost(self) -> tuple[float, float]:
-        """(seconds, FLOPs) of all the rows, whichever run computed them."""
+        """(seconds, FLOPs) of all the rows, whichever run computed them.
+
+        What is recorded in one pass is timed under each of its names, so the longest of them counts and not their sum.
+        """
         ids = self.engine.ids(self.rows)
         seconds = max((artifact.seconds(ids) for artifact in self.artifacts().values()), default=0.0)
         return seconds, self.flops(self.tokens(np.arange(self.rows.size)))

@@ -11,13 +11,14 @@ from curate.errors import InputError
 from curate.fitting import Fitting
 from curate.lm.batching import shards_by_tokens
 from curate.lm.encodings import Encodings
-from curate.lm.gradient_config import GRADIENT_VERSION, FreshAdapters, GradientConfig
+from curate.lm.gradient_config import GRADIENT_VERSION, PROJECTION_VERSION, FreshAdapters, GradientConfig
 from curate.lm.models import forward_flops
 from curate.passes import SHARD_TOKENS, Done
 from curate.plan import base_model, gradient_name
 from curate.requests import Checkpoint, Gradients
 from curate.signals import RowVector, as_vectors
 from curate.store import RowArtifact
+from curate.versions import later_version
 from curate.work.base import RowWork, kept_values
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class GradientWork(RowWork):
             "encoding": self.engine.encoding_spec(self.base),
             "dtype": self.engine.pass_dtype,
             "config": config.identity(),
+            **later_version("projection", PROJECTION_VERSION),
         }
         return {"gradient": self.engine.store.rows(spec, pa.list_(pa.float16() if config.dtype == "float16" else pa.float32()))}
 
@@ -97,7 +99,7 @@ def adapted(engine: Fitting, request: Gradients, *, made: bool = True) -> "tuple
         folder,
         device=resolve_device(engine.device),
         dtype=dtype,
-        trust_remote_code=base.trust_remote_code,
+        trust_remote_code=engine.trust_remote_code,
         quantization=quantization,
     )
     if not isinstance(model, Checkpoint):

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from curate.errors import CurateError, InputError
 from curate.lm import forward
-from curate.lm.halving import HOPELESS
 from curate.lm.encode import encode_rows
 from curate.lm.encodings import Encodings
+from curate.lm.halving import HOPELESS
 from curate.lm.models import load_model, load_tokenizer
 from curate.lm.observables import PER_TOKEN, POOLED
 from curate.pool import read_pool
@@ -267,34 +267,37 @@ def test_a_model_that_always_fails_ends_the_pass(random_rows):
         list(forward.traces(model, random_rows))
 
 
-def test_a_device_that_is_lost_ends_the_pass_at_once(random_rows):
+def test_a_device_that_is_lost_ends_the_pass_at_once(random_rows, monkeypatch):
     """After a failed assertion on the device every call fails; rows without a value would pass for rows at fault."""
-    calls = []
-
-    def broken(ids):
-        calls.append(len(ids))
-        return len(calls) > 1
-
-    model = make("Llama")
-    fail_when(model, broken, RuntimeError("CUDA error: device-side assert triggered\nCUDA kernel errors might be reported"))
+    calls = breaks_after(
+        1, RuntimeError("CUDA error: device-side assert triggered\nCUDA kernel errors might be reported"), monkeypatch
+    )
     with pytest.raises(CurateError, match="^the device fails, .*: CUDA error: device-side assert triggered$"):
-        list(forward.traces(model, random_rows, batch_tokens=30))
+        list(forward.traces(make("Llama"), random_rows, batch_tokens=30))
     assert len(calls) == 2
 
 
-def test_a_model_that_fails_from_some_row_on_ends_the_pass(random_rows):
-    done = []
-
-    def broken(ids):
-        done.append(len(ids))
-        return len(done) > 3
-
-    model, found = make("Llama"), []
-    fail_when(model, broken, RuntimeError("no luck"))
+def test_a_model_that_fails_from_some_row_on_ends_the_pass(random_rows, monkeypatch):
+    breaks_after(3, RuntimeError("no luck"), monkeypatch)
+    found = []
     with pytest.raises(CurateError, match="^the model fails on every row from here on, .*: no luck$"):
-        for found_one in forward.traces(model, random_rows, batch_tokens=1):
-            found.append(found_one)
+        for one in forward.traces(make("Llama"), random_rows, batch_tokens=1):
+            found.append(one)
     assert sum(not isinstance(trace, str) for _, trace in found) == 3 and len(found) == 3 + HOPELESS - 1
+
+
+def breaks_after(times, error, monkeypatch):
+    """No batch but the first few goes well."""
+    real, calls = forward._batch, []
+
+    def broken(*given):
+        calls.append(1)
+        if len(calls) > times:
+            raise error
+        return real(*given)
+
+    monkeypatch.setattr(forward, "_batch", broken)
+    return calls
 
 
 def test_many_rows_at_fault_one_after_another_are_left_out(random_rows):
