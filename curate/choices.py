@@ -61,7 +61,7 @@ def choices(
         for budget in budgets:
             limited, seen = asked[method, budget]
             if known is None or method.by_budget:
-                known = signal(engine, limited, method, seen)
+                known = signal(limited, method, seen)
             kept = known if keep_signals else None  # they may be large
             found.append(Choice(method, budget, limited.data, seen, kept, choose(limited, method, known, budget)))
         return found

@@ -25,12 +25,12 @@ class Engine(Fitting):
         seen = Seen(self.answer)
         while True:
             asked = {label(method): method.requests(data, seen) for method in methods}
+            for name, requests in asked.items():
+                seen.asked.setdefault(name, {}).update(dict.fromkeys(requests))
             new = [request for requests in asked.values() for request in requests if request not in seen.known]
             if not new:
                 return seen
             self.execute(merge(new))
-            for name, requests in asked.items():
-                seen.asked.setdefault(name, {}).update(dict.fromkeys(requests))
             seen.known.update(new)
 
     def cost(self, seen: Seen, method: Method) -> tuple[float, float]:

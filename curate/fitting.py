@@ -1,7 +1,5 @@
 """Models that a run learns on the way: what identifies them, which one serves, how one is made."""
 
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +10,7 @@ from curate import progress
 from curate.embedding.record import EMBED_VERSION
 from curate.embedding.tfidf import TfidfModel
 from curate.errors import CurateError, InputError
-from curate.fits import kept_fit
+from curate.fits import keep_rows, kept_account, kept_fit
 from curate.lm.encodings import Encodings
 from curate.lm.models import ModelSpec, forward_flops
 from curate.lm.observables import FORWARD_VERSION, OBSERVABLES, TOKEN_LOGPROBS
@@ -22,6 +20,7 @@ from curate.passes import record
 from curate.plan import base_model, fit_name, labels_of, lineage
 from curate.pools import Pools
 from curate.requests import Checkpoint, Fit, FittedModel, Model, Rows, Subset, Vocabulary
+from curate.store import RowArtifact
 from curate.training.config import TrainConfig, expected_steps
 from curate.training.folders import model_checkpoints
 
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Fitting(Pools):
-    """Holds pools, and the fits made of them. refit: never, drift or always."""
+    """Holds pools, and the fits made of them. refit: when a fit on a pool that changed is made anew; see fits.py."""
 
     batch_tokens: int = 4096
     refit: str = "drift"
@@ -41,11 +40,12 @@ class Fitting(Pools):
         if self.refit not in ("never", "drift", "always"):
             raise InputError(f"refit {self.refit!r} is not one of never, drift, always")
         super().__post_init__()
-        self._failed: dict[Any, dict[str, str]] = {}
+        self._failed: dict[Path, dict[str, str]] = {}
+        self._served: dict[Fit | Vocabulary, tuple[Path, float]] = {}  # until another fit is made, which may serve better
 
-    def failures(self, key: Any) -> dict[str, str]:
-        """row id -> why the work under this key could not do it in this run; to be added to."""
-        return self._failed.setdefault(key, {})
+    def failures(self, artifact: RowArtifact) -> dict[str, str]:
+        """row id -> why this run could not compute what the artifact lacks of it; to be added to."""
+        return self._failed.setdefault(artifact.folder, {})
 
     def model_hash(self, model: Model) -> str:
         """The fingerprint of a model's weights; for a fit, the address of the artifact that serves it."""
@@ -54,6 +54,7 @@ class Fitting(Pools):
         return self.fitted(model).address if isinstance(model, Fit) else self.weights_hash(model)
 
     def fit_spec(self, fit: Fit | Vocabulary) -> dict[str, Any]:
+        """What a fit depends on, and so its address; `rows` is of their ids. CurateError where its model was not made yet."""
         from curate.training.config import TRAIN_VERSION
 
         if isinstance(fit, Vocabulary):
@@ -87,6 +88,7 @@ class Fitting(Pools):
         return self.pool_of(rows).fingerprint if isinstance(rows, Subset) else rows.fingerprint
 
     def observable_spec(self, weights: str, encoded_for: ModelSpec, view: str, name: str) -> dict[str, Any]:
+        """What the values of an observable depend on beside the row. weights: the fingerprint of the model that runs."""
         return {
             "kind": "observable",
             "observable": name,
@@ -100,7 +102,7 @@ class Fitting(Pools):
     def fitted(self, fit: Fit) -> FittedModel:
         """The artifact that serves a fit. Raises CurateError when it was not made yet."""
         folder, note = self.serving(fit)
-        return FittedModel(folder / "model", folder.name, _account(folder), note, tuple(model_checkpoints(folder).values()))
+        return FittedModel(folder / "model", folder.name, kept_account(folder), note, tuple(model_checkpoints(folder).values()))
 
     def serving(self, fit: Fit | Vocabulary) -> tuple[Path, str | None]:
         """The folder of what serves a fit, and a note where it was made on other rows. CurateError when there is none."""
@@ -120,11 +122,20 @@ class Fitting(Pools):
             self.notes.append(text)
 
     def kept(self, fit: Fit | Vocabulary) -> tuple[Path, float] | None:
-        """(folder, share of rows changed) of the fit that serves, by the rule of `refit`; None when one must be made."""
+        """(folder, share of rows changed) of the fit that serves, by the rule of `refit`; None when one must be made.
+
+        What was found is remembered until another fit is made, so that a chain of k fits is looked up in k steps.
+        """
+        if fit in self._served:
+            return self._served[fit]
         if isinstance(fit, Fit) and any(self.kept(before) is None for before in lineage(fit)[-2:-1]):
             return None  # what it goes on from must be made first
         row_ids = self.pool_of(fit.rows).row_ids if self.knows(fit.rows) else ()
-        return kept_fit(self.store, self.fit_spec(fit), row_ids, self.refit)
+        whole = not isinstance(fit.rows, Subset)
+        found = kept_fit(self.store, self.fit_spec(fit), row_ids, self.refit, whole=whole)
+        if found is not None:
+            self._served[fit] = found
+        return found
 
     def folder(self, model: Model) -> Path:
         """Where a model's weights are. CurateError for a fit that was not made yet."""
@@ -134,14 +145,18 @@ class Fitting(Pools):
 
     def load(self, model: Model) -> "PreTrainedModel":
         """A model for passes, kept until another is asked for."""
-        trust = base_model(model).trust_remote_code
-        return self.load_for_pass(self.model_hash(model), self.folder(model), trust_remote_code=trust)
+        return self.load_for_pass(self.model_hash(model), self.folder(model))
 
     def account(self, fit: Fit | Vocabulary) -> dict[str, float]:
         """What making a fit took."""
-        return _account(self.serving(fit)[0])
+        return kept_account(self.serving(fit)[0])
 
     def make_fit(self, fit: Fit) -> None:
+        """Train it and keep the model, its checkpoints, the row ids and the account, unless there is one of these very rows.
+
+        What it goes on from must have been made. Raises as `curate.training.trainer.train`.
+        """
+
         def build(folder: Any) -> None:
             from curate.training.trainer import save_model
 
@@ -151,19 +166,26 @@ class Fitting(Pools):
                 encodings = encodings.with_token_weights(fit.tokens.weights)
             result = self.train(fit.model, encodings, fit.recipe, fit_name(fit), output)
             save_model(result.model, folder / "model", self.tokenizer(base))
-            _keep(folder, self.pool_of(fit.rows).row_ids, result.account())
+            self._keep(folder, fit, result.account())
 
         self.store.make("fits", self.fit_spec(fit), build)
+        self._served.clear()
         self.mark_computed(fit.rows)
 
     def learn(self, words: Vocabulary) -> None:
+        """The same of words, which are learned by TF-IDF."""
+
         def build(folder: Path) -> None:
             with self.stage("fit", fit_name(words)) as stage:
                 TfidfModel.fit(self.texts(words.rows, words.view), words.dimensions).save(folder)
                 stage.computed_rows = words.rows.size
-            _keep(folder, self.ids(words.rows), {"seconds": stage.seconds})
+            self._keep(folder, words, {"seconds": stage.seconds})
 
         self.store.make("fits", self.fit_spec(words), build)
+        self._served.clear()
+
+    def _keep(self, folder: Path, fit: Fit | Vocabulary, account: dict[str, float]) -> None:
+        keep_rows(folder, self.pool_of(fit.rows).row_ids, account, whole=not isinstance(fit.rows, Subset))
 
     def train(
         self,
@@ -219,7 +241,7 @@ class Fitting(Pools):
         if len(missing):
             name, total = f"token_logprobs of the rows by {reference.label}", int(view.lengths[missing].sum())
             with self.stage("pass", name) as stage, progress.task(name, total, "tokens") as advance:
-                network = self.load_for_pass(key, reference.folder(), trust_remote_code=reference.trust_remote_code)
+                network = self.load_for_pass(key, reference.folder())
                 result = record(
                     network, view, missing, {"token_logprobs": kept}, batch_tokens=self.batch_tokens, progress=advance
                 )
@@ -230,13 +252,3 @@ class Fitting(Pools):
         found = dict(zip(rows.row_ids, kept.get(rows.row_ids)["value"].to_pylist(), strict=True))
         # A row with nothing to score has a null there.
         return [-np.array(found[row_id] or [], dtype=np.float32) for row_id in encodings.row_ids]
-
-
-def _keep(folder: Path, row_ids: Sequence[str], account: dict[str, float]) -> None:
-    """Beside what was learned: on which rows, and what it took."""
-    (folder / "rows.txt").write_text("\n".join(row_ids))
-    (folder / "fit.json").write_text(json.dumps(account))
-
-
-def _account(folder: Path) -> dict[str, float]:
-    return json.loads((folder / "fit.json").read_text())

@@ -20,7 +20,7 @@ from curate.evaluation.results import ITEMS, EvalResult, check_finite
 from curate.evaluation.tasks import EVALUATE_VERSION, Task
 from curate.evaluation.tasks import evaluate as evaluate_task
 from curate.files import output_folder
-from curate.lm.models import ModelSpec, load_model, resolve_device
+from curate.lm.models import ModelSpec
 from curate.preparation import HeldOut, PoolLike, Unusable, as_model, as_tasks, hold_out, unusable_rows
 from curate.store import write_manifest
 from curate.versions import versions
@@ -82,7 +82,7 @@ def evaluate(
     if len({task.name for task in tasks}) < len(tasks):
         raise InputError("two evaluation sets have the same name")
     held_out = [hold_out(engine, task, spec) for task in tasks]
-    network = load_model(spec.folder(), device=resolve_device(engine.device), dtype="float32")
+    network = engine.load_plain(spec)
     lines, items = [], []
     for task, held in zip(tasks, held_out, strict=True):
         result = _measured(engine, spec, network, held)

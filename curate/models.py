@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from curate.errors import InputError
 from curate.lm.encode import ENCODE_VERSION
 from curate.lm.models import (
+    CODE_FILES,
     TOKENIZER_FILES,
     WEIGHT_FILES,
     ModelSpec,
@@ -29,12 +30,16 @@ DEFAULT_MAX_LENGTH = 2048
 
 @dataclass
 class Models:
-    """One model in memory at a time, every tokenizer kept, every file hashed once."""
+    """One model in memory at a time, every tokenizer kept, every file hashed once.
+
+    trust_remote_code  whether models whose folder brings code of its own may run it.
+    """
 
     store: Store = field(default_factory=Store)
     device: str = "auto"
     dtype: str = "auto"
     max_length: int | None = None
+    trust_remote_code: bool = False
 
     def __post_init__(self) -> None:
         self._tokenizers: dict[ModelSpec, PreTrainedTokenizerBase] = {}
@@ -42,8 +47,8 @@ class Models:
         self._hashes = self.store.hash_cache()
 
     def weights_hash(self, model: ModelSpec) -> str:
-        """The fingerprint of a model's weights and config."""
-        return self.files_hash(model.folder(), WEIGHT_FILES)
+        """The fingerprint of a model's weights and config, and of its own code where that may run."""
+        return self.files_hash(model.folder(), WEIGHT_FILES + (CODE_FILES if self.trust_remote_code else ()))
 
     def encoding_spec(self, model: ModelSpec) -> dict[str, Any]:
         """What token ids depend on: the address of a row-wise artifact."""
@@ -82,7 +87,7 @@ class Models:
 
     def tokenizer(self, model: ModelSpec) -> "PreTrainedTokenizerBase":
         if model not in self._tokenizers:
-            self._tokenizers[model] = load_tokenizer(model.folder(), trust_remote_code=model.trust_remote_code)
+            self._tokenizers[model] = load_tokenizer(model.folder(), trust_remote_code=self.trust_remote_code)
         return self._tokenizers[model]
 
     @property
@@ -90,17 +95,19 @@ class Models:
         """Of forward passes, resolved for the device."""
         return resolve_dtype(self.dtype, resolve_device(self.device))
 
-    def load_for_pass(self, key: str, folder: Path, *, trust_remote_code: bool) -> "PreTrainedModel":
+    def load_for_pass(self, key: str, folder: Path) -> "PreTrainedModel":
         """The model in a folder for forward passes, kept under `key` until another is asked for."""
         if self._loaded is None or self._loaded[0] != key:
             self.unload()
-            device = resolve_device(self.device)
-            self._loaded = key, load_model(folder, device=device, dtype=self.pass_dtype, trust_remote_code=trust_remote_code)
+            device, trust = resolve_device(self.device), self.trust_remote_code
+            self._loaded = key, load_model(folder, device=device, dtype=self.pass_dtype, trust_remote_code=trust)
         return self._loaded[1]
 
-    def load_for_training(
-        self, model: ModelSpec, recipe: TrainConfig | None = None, folder: Path | None = None
-    ) -> "PreTrainedModel":
+    def load_plain(self, model: ModelSpec, folder: Path | None = None) -> "PreTrainedModel":
+        """A fresh copy in float32, as models are evaluated. folder: as for `load_for_training`."""
+        return self.load_for_training(model, None, folder)
+
+    def load_for_training(self, model: ModelSpec, recipe: TrainConfig | None, folder: Path | None = None) -> "PreTrainedModel":
         """A fresh copy in float32, or in 4 bits where the recipe says so, the caller's to change.
 
         folder  of other weights for the model, such as those of a fit.
@@ -112,7 +119,7 @@ class Models:
             folder or model.folder(),
             device=resolve_device(self.device),
             dtype=recipe.dtype if quantized else "float32",
-            trust_remote_code=model.trust_remote_code,
+            trust_remote_code=self.trust_remote_code,
             quantization=recipe.quantization,
         )
 

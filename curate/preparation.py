@@ -269,7 +269,7 @@ def generator(seed: int, method: Method, purpose: str) -> np.random.Generator:
     return np.random.default_rng([seed, zlib.crc32(f"{label(method)}/{purpose}".encode())])
 
 
-def signal(engine: Engine, prepared: Prepared, method: Method, seen: Mapping[Any, Any]) -> Signal:
+def signal(prepared: Prepared, method: Method, seen: Mapping[Any, Any]) -> Signal:
     """A method's signal for every row of the prepared pool."""
     found = method.signal(prepared.data, seen, generator(prepared.data.seed, method, "signal"))
     if len(found) != len(prepared.pool):

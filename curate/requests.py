@@ -283,6 +283,6 @@ class FittedModel:
 
     folder: Path
     address: str
-    account: dict[str, float]  # tokens, loss_tokens, epochs, steps, seconds, flops of the training
+    account: dict[str, float]  # tokens, loss_tokens, epochs, steps, seconds, flops, learning_rate of the training
     note: str | None = None  # set when a fit on other rows was kept: says how far they differ
     checkpoints: tuple[Path, ...] = ()  # `recipe.save_checkpoints` folders like it, in the order of their steps

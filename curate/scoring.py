@@ -171,7 +171,7 @@ def _signals(engine: Engine, prepared: Prepared, methods: Sequence[Method]) -> t
         if method.by_budget:
             raise InputError(f"{method.name} chooses for one budget and has no scores; name a budget, or use select")
     seen = engine.gather(methods, prepared.data)
-    return {label(method): (prepared.data, signal(engine, prepared, method, seen)) for method in methods}, [seen]
+    return {label(method): (prepared.data, signal(prepared, method, seen)) for method in methods}, [seen]
 
 
 def _picks_frame(prepared: Prepared, made: Sequence[Choice]) -> pl.DataFrame:

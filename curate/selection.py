@@ -152,7 +152,7 @@ def select(
     seen = engine.gather([chosen], prepared.data)
 
     def pick() -> tuple[RowScore, Picks, list[str]]:
-        found = signal(engine, prepared, chosen, seen)
+        found = signal(prepared, chosen, seen)
         return chosen.score(found), choose(prepared, chosen, found, parsed), chosen.remarks(prepared.data, found)
 
     [(scores, picks, said)] = engine.executor.run([Job("selection", f"select {parsed} by {label(chosen)}", pick)])

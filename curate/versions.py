@@ -1,4 +1,4 @@
-"""Versions of what a result depends on, for manifests."""
+"""Versions of what a result depends on, for manifests and for addresses in the store."""
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -7,6 +7,11 @@ PACKAGES = (
     "curate", "torch", "transformers", "peft", "datasets", "pyarrow", "polars", "numpy", "scikit-learn", "faiss-cpu",
     "sentence-transformers", "rouge-score", "sacrebleu", "lm-eval",
 )  # fmt: skip
+
+
+def later_version(name: str, version: int) -> dict[str, int]:
+    """What an address says of a version that did not count at first: 1 goes without saying, so that what was kept serves on."""
+    return {} if version == 1 else {name: version}
 
 
 def versions() -> dict[str, str]:

@@ -10,7 +10,7 @@ os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 
 
 def run_flow(verb: str, engine: Mapping[str, Any], arguments: Mapping[str, Any]) -> Any:
-    """Run a verb of the library (score, select, compare, run_recipe) as a flow and give its result.
+    """Run a verb of the library (a key of `flows.verbs.FLOWS`) as a flow and give its result.
 
     engine: the options of `curate.Engine`, `store` as a path. What the flow raises is raised here.
     """

@@ -6,13 +6,12 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from curate.errors import CurateError
 from curate.jobs import Job
 
 
 def _can_heal(_task: Any, _run: Any, state: Any) -> bool:
-    """Retry what may pass by itself (a full disk, a lost file system); never what the user has to put right."""
-    return not isinstance(state.result(raise_on_failure=False), (CurateError, TypeError, ValueError, KeyError))
+    """Retry what may pass by itself (a full disk, a lost file system), and nothing that would cost hours to fail again."""
+    return isinstance(state.result(raise_on_failure=False), OSError)
 
 
 # The store is the only cache; results stay in this process.

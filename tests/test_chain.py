@@ -41,6 +41,19 @@ def go(engine, tiny, make_pool, tmp_path):
     return run
 
 
+@pytest.fixture
+def uncompared(monkeypatch):
+    """Comparisons are asked for and not run; what they were asked, one after the other."""
+    asked = []
+
+    def compare(pool, methods, **more):
+        asked.append({**more, "pool": pool, "methods": methods})
+        return type("Verdict", (), {"headline": "", "write": lambda self, folder: None, "to_json": lambda self: {}})()
+
+    monkeypatch.setattr(curate.chain, "compare", compare)
+    return asked
+
+
 def test_a_stage_refines_what_is_there(go, tmp_path):
     [_, second, third], out = go(
         [
@@ -137,9 +150,8 @@ def test_a_chain_beside_methods_at_budgets(go):
 
 
 @pytest.mark.parametrize("stages, more", [(["refine: {decontaminate: '@evals'}"], ""), ([], "decontaminate: ['@evals']\n")])
-def test_what_is_judged_on_may_be_what_is_left_out(go, tmp_path, monkeypatch, stages, more):
+def test_what_is_judged_on_may_be_what_is_left_out(go, tmp_path, uncompared, stages, more):
     """The recipe's own evaluation sets, whatever they are measured by."""
-    monkeypatch.setattr(curate.chain, "_compare", lambda *given: {"text": "compare"})
     words = [f"w{i}" for i in range(40)]
     row = {"messages": [{"role": "user", "content": " ".join(words)}, {"role": "assistant", "content": " ".join(words[::-1])}]}
     (tmp_path / "held.jsonl").write_text(json.dumps(row) + "\n")
@@ -148,9 +160,8 @@ def test_what_is_judged_on_may_be_what_is_left_out(go, tmp_path, monkeypatch, st
     assert (found[0]["rows_in"], found[0]["rows_contaminated"]) == (31, 1)
 
 
-def test_a_target_that_overlaps_is_said_at_once(go, tmp_path, make_pool, engine, monkeypatch):
+def test_a_target_that_overlaps_is_said_at_once(go, tmp_path, make_pool, engine, uncompared):
     """Or left out where the pool is decontaminated; not after hours of scoring."""
-    monkeypatch.setattr(curate.chain, "_compare", lambda *given: {"text": "compare"})
     (tmp_path / "target.jsonl").write_text(
         (make_pool([200, 201, 300], "own.jsonl")).read_text() + (tmp_path / "dev.jsonl").read_text()
     )
@@ -168,9 +179,8 @@ def test_an_evaluation_set_that_is_not_there_is_said_at_once(go, engine):
     assert engine.stages == []
 
 
-def test_every_comparison_s_sets_are_left_out(go, tmp_path, make_pool, monkeypatch):
+def test_every_comparison_s_sets_are_left_out(go, tmp_path, make_pool, uncompared):
     """Two stages may give one name to different files."""
-    monkeypatch.setattr(curate.chain, "_compare", lambda *given: {"text": "compare"})
     compared = [f"compare: {{chain: true, evals: {{dev: {file}}}}}" for file in ("one.jsonl", "two.jsonl")]
     rows = []
     for number, name in enumerate(("one", "two")):
@@ -200,31 +210,48 @@ def test_a_file_comes_before_a_name(tmp_path, monkeypatch):
     assert read_recipe(find_recipe("quick")).pool == ("x",)
 
 
-@pytest.mark.parametrize("name", sorted(shipped()))
-def test_recipes_that_ship_run(name, go, engine, make_pool, tiny, tmp_path, monkeypatch):
-    """All but the comparison itself, which is asked for as it would be."""
-    asked = {}
-
-    def compare(pool, methods, **more):
-        asked.update(more, pool=pool, methods=methods)
-        return type("Verdict", (), {"headline": "", "write": lambda self, folder: None, "to_json": lambda self: {}})()
-
+@pytest.fixture
+def ship(go, engine, make_pool, tiny, tmp_path, monkeypatch):
+    """Runs a recipe that ships on the small pool; gives the recipe and what its stages did."""
     go(["select: {method: longest, budget: 1}"], "unused")
     make_pool(range(200, 204), name="target.jsonl")
-    monkeypatch.setattr(curate.chain, "compare", compare)
     monkeypatch.chdir(tmp_path)
-    text = find_recipe(name).read_text().replace("method: less", "method: 'less:warmup=0.5:batch_tokens=16:dimensions=16'")
-    (tmp_path / "smaller.yaml").write_text(text)  # a twentieth of this pool is one step
-    recipe = read_recipe(tmp_path / "smaller.yaml")
-    evals = ["dev.jsonl"] if recipe.evals else []
-    recipe = overridden(recipe, pool=["pool.jsonl"], model=str(tiny), target="target.jsonl", evals=evals)
-    assert not [path for path in recipe.inputs if path.startswith("@")]
-    found = curate.run_recipe(recipe, out=tmp_path / "out", engine=engine)
+
+    def run(name, *replaced):
+        text = find_recipe(name).read_text()
+        for old, new in replaced:
+            assert old in text
+            text = text.replace(old, new)
+        (tmp_path / "smaller.yaml").write_text(text)
+        recipe = read_recipe(tmp_path / "smaller.yaml")
+        evals = ["dev.jsonl"] if recipe.evals else []
+        recipe = overridden(recipe, pool=["pool.jsonl"], model=str(tiny), target="target.jsonl", evals=evals)
+        assert not [path for path in recipe.inputs if path.startswith("@")]
+        return recipe, curate.run_recipe(recipe, out=tmp_path / "out", engine=engine)
+
+    return run
+
+
+@pytest.mark.parametrize("name", sorted(shipped()))
+def test_recipes_that_ship_choose(name, ship, uncompared, tmp_path):
+    """And ask for their comparisons as they should."""
+    less = ("method: less", "method: 'less:warmup=0.5:batch_tokens=16:dimensions=16'")  # a twentieth of this pool is one step
+    recipe, found = ship(name, *([less] if name == "targeted" else []))
     selected = [stage["selected"] for stage in found if stage["stage"] == "select"]
     assert selected and 0 < selected[-1] < 30
-    if asked:
+    assert len(uncompared) == len([stage for stage in recipe.stages if stage.compare]) == (name != "quick")
+    for asked in uncompared:
         assert asked["budgets"] == (selected[-1],) and asked["evals"] == {"dev": str(tmp_path / "dev.jsonl")}
         assert set(asked["methods"][0].picks.row_ids) <= set(asked["pool"].row_ids)
+
+
+def test_a_recipe_that_ships_is_judged(ship, tmp_path):
+    """One of them to the end: the comparison itself, with fewer seeds and tokens."""
+    _, [picked, verdict] = ship("tokens", ("seeds: 3", "seeds: 1, tokens: 100, full: false, train: {batch_tokens: 100}"))
+    arms = {arm["method"]: arm for arm in verdict["arms"]}
+    assert arms["cleaned tokens"]["rows"] == picked["selected"] == arms["random"]["rows"]
+    assert arms["cleaned tokens"]["loss_tokens"] < arms["random"]["loss_tokens"]
+    assert "cleaned tokens" in verdict["headline"] and (tmp_path / "out" / "2-compare" / "verdict.md").is_file()
 
 
 # In place of a recipe's own ------------------------------------------------------------------------------------------------

@@ -437,6 +437,62 @@ def test_the_closest_fit_serves(run, make_pool, fits):
     assert fits() == 2 and "3.4% of the rows" in near.engine.notes[0]
 
 
+@pytest.mark.parametrize("refit", ["never", "drift"])
+def test_a_fit_on_part_of_a_pool_serves_that_part_alone(store, small_pool, tiny, refit):
+    """One row more or less is another part, and not the pool as it was; the whole pool is not served by a part either."""
+    engine = Engine(store=store, refit=refit)
+    data = add(engine, small_pool, tiny)
+    parts = [Subset(data.pool, index) for index in (range(20), range(21), [*range(19), 23])]
+    fits = [Fit(data.model, rows, QUICK) for rows in parts]
+    engine.execute(merge(fits[:1]))
+    assert [engine.kept(fit) is None for fit in (*fits, Fit(data.model, data.pool, QUICK))] == [False, True, True, True]
+    engine.execute(merge(fits))
+    assert len({engine.fitted(fit).address for fit in fits}) == 3 and engine.notes == []
+    again = Engine(store=store, refit=refit)
+    assert [again.fitted(Fit(add(again, small_pool, tiny).model, rows, QUICK)).address for rows in parts] == [
+        engine.fitted(fit).address for fit in fits
+    ]
+
+
+def test_each_round_of_iterative_kmq_has_its_own_model(store, small_pool, tiny):
+    """Fits of the rounds hold the rows of those before, and yet none stands for another."""
+    made = {}
+    for refit in ("always", "never"):
+        engine = Engine(store=Store(store.root / refit), refit=refit)
+        picked = select(
+            small_pool, "iterative-kmq:clusters=3:rounds=3", budget=12, model=tiny, engine=engine, recipe=QUICK, seed=1
+        )
+        made[refit] = len(list(engine.store.root.glob("fits/*"))), picked.frame["row_id"].to_list()
+    assert made["never"] == made["always"] and made["always"][0] == 2
+
+
+def test_a_whole_pool_s_fit_of_old_serves_its_own_rows_alone(run, make_pool, store, fits):
+    """It does not say whether its rows were all of a pool."""
+    run(make_pool(range(20)), "lobass")
+    [folder] = store.folders("fits")
+    (folder / "whole.txt").unlink()
+    assert not [note for note in run(make_pool(range(20)), "lobass").engine.notes] and fits() == 1
+    run(make_pool(range(21)), "lobass", refit="never")
+    assert fits() == 2
+
+
+def test_what_serves_a_chain_of_fits_is_looked_up_once_for_each(store, small_pool, tiny, monkeypatch):
+    """And again when another fit was made, which may serve better."""
+    engine = Engine(store=store)
+    data = add(engine, small_pool, tiny)
+    quick = QUICK.model_copy(update={"epochs": None, "steps": 1, "learning_rate": 1e-4})
+    chain = [Fit(data.model, Subset(data.pool, [0, 1]), quick)]
+    for _ in range(9):
+        chain.append(Fit(chain[-1], Subset(data.pool, [0, 1]), quick))
+    engine.execute(merge(chain[-1:]))
+    looked, real = [], curate.fitting.kept_fit
+    monkeypatch.setattr(curate.fitting, "kept_fit", lambda *given, **how: looked.append(1) or real(*given, **how))
+    again = Engine(store=store)
+    again.add("pool", read_pool(small_pool), data.model)
+    assert again.kept(chain[-1]) == engine.kept(chain[-1]) and again.fitted(chain[-1]).account["steps"] == 1
+    assert 0 < len(looked) <= 2 * len(chain)
+
+
 def test_another_recipe_seed_or_model_is_another_fit(run, small_pool, fits, base4m):
     run(small_pool, "lobass", refit="never")
     run(small_pool, "lobass:epochs=2", refit="never")
@@ -457,6 +513,29 @@ def test_what_a_fit_took_is_kept(run, small_pool, store, tiny):
     assert took[0] > took[1] > 0 and took[2] == 0
     [account] = [json.loads(path.read_text()) for path in store.root.glob("fits/*/fit.json")]
     assert account["tokens"] == stages(first, "train")[0][2] and took[0] > account["seconds"] > 0
+
+
+class Late(Method):
+    """Asks in its second round for what `perplexity` asked for in its first."""
+
+    name = "late"
+    paper = "none"
+    cost = "forward"
+
+    def requests(self, data, seen):
+        first = Observe(data.model, data.pool, "tokens")
+        return [first, Observe(data.model, data.pool, "mean_loss")] if first in seen else [first]
+
+    def signal(self, data, seen, rng):
+        return seen[Observe(data.model, data.pool, "mean_loss")]
+
+
+def test_what_another_asked_for_first_counts_for_both(store, small_pool, tiny):
+    engine = Engine(store=store)
+    data = prepare(engine, read_pool(small_pool), model=ModelSpec(str(tiny)), recipe=QUICK).data
+    methods = [make_method("perplexity"), Late()]
+    seen = engine.gather(methods, data)
+    assert engine.cost(seen, methods[1]) == engine.cost(seen, methods[0]) > (0, 0)
 
 
 # What goes wrong ------------------------------------------------------------------------------------------------------

@@ -121,5 +121,37 @@ def test_a_comparison_is_estimated_before_it_runs(engine, small_pool, make_pool,
     assert all(step.memory > 0 and step.seconds > 0 for step in steps)
 
 
+def test_a_fit_on_the_pool_as_it_was_is_not_counted_as_the_arm(engine, make_pool, tiny):
+    """It still scores the rows, but an arm is trained on the rows as they are now."""
+    asked = {
+        "methods": ["lobass"], "budgets": ["25%"], "evals": make_pool(range(100, 112), "dev.jsonl"), "seeds": 2, "tokens": 100,
+        "model": tiny, "recipe": TrainConfig(batch_tokens=128, adapter="none"),
+    }  # fmt: skip
+    for seed in (0, 1):
+        score(make_pool(range(40)), "lobass", model=tiny, engine=engine, recipe=asked["recipe"], seed=seed)
+    again = Engine(store=Store(engine.store.root))
+    steps = estimate_compare(engine=again, pool=make_pool(range(41)), **asked)
+    assert [(step.name, step.rows) for step in steps if step.name.startswith("fit")] == [
+        (f"fit tiny on 41 rows of pool, seed {seed}", 0) for seed in (0, 1)
+    ]
+    assert [step.name for step in steps if "1 epoch" in step.name] == ["train on the whole pool for 1 epoch, 2 times"]
+
+
+@pytest.mark.parametrize("matched, arms", [("leaders", 6), ("all", 9)])
+def test_what_a_comparison_may_run_beyond_its_plan_is_said(engine, small_pool, make_pool, tiny, matched, arms):
+    asked = {
+        "methods": ["perplexity", "sstoken"], "budgets": ["25%"], "evals": make_pool(range(100, 104), "dev.jsonl"), "seeds": 1,
+        "tokens": 60, "model": tiny, "recipe": TrainConfig(batch_tokens=60, adapter="none"), "full": False,
+    }  # fmt: skip
+    steps = estimate_compare(engine=engine, pool=small_pool, matched=matched, **asked)
+    assert [step.name for step in steps if step.name.startswith("train")] == [f"train {arms} arms"]
+    rate = "2 trainings at a second learning rate."
+    more = {"leaders": f"a length-matched control for each of them and {rate}", "all": rate}[matched]
+    assert engine.notes == [
+        f"Not in the plan, where selections beat random: {more}",
+        "Not in the plan: how sstoken chooses tokens in each training step.",
+    ]
+
+
 def setup_tokens(engine, pool, model):
     return int(prepare(engine, as_pool(pool), model=ModelSpec(str(model))).table["tokens"].sum())

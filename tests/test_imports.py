@@ -1,7 +1,6 @@
 """The command line answers at once: nothing heavy is imported before a command needs it."""
 
 import json
-import resource
 import subprocess
 import sys
 
@@ -16,23 +15,9 @@ print(json.dumps({{"code": code, "modules": [m for m in {heavy!r} if m in sys.mo
 """
 
 
-def cpu_seconds(command: list[str]) -> float:
-    def spent() -> float:
-        used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return used.ru_utime + used.ru_stime
-
-    before = spent()
-    subprocess.run(command, check=True, capture_output=True)
-    return spent() - before
-
-
-@pytest.mark.parametrize("arguments", [["--help"], ["methods"], ["methods", "--json"], ["select", "--help"]])
-def test_answers_in_under_a_second(arguments):
-    command = [sys.executable, "-m", "curate.cli", *arguments]
-    assert min(cpu_seconds(command) for _ in range(3)) < 1.0
-
-
-@pytest.mark.parametrize("arguments", [["--help"], ["methods"], ["compare", "--help"], ["select"], ["select", "gone.jsonl"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["methods"], ["methods", "--json"], ["compare", "--help"], ["select"], ["select", "gone.jsonl"]]
+)
 def test_imports_nothing_heavy(arguments):
     source = SHOW.format(arguments=arguments, heavy=HEAVY)
     done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True)

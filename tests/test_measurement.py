@@ -179,17 +179,17 @@ def test_a_metric_of_the_users_own(engine, make_pool, tiny):
             curate.evaluate([Task("x", as_pool(pool), function, max_new_tokens=2)], model=tiny, engine=engine)
 
 
-def test_tasks_by_name_by_file_and_by_line(make_pool, tmp_path):
+def test_tasks_by_name_and_by_line(make_pool, tmp_path):
     """A head in a mapping is what it is on the command line."""
     from curate.preparation import as_tasks
 
     path = make_pool(range(3))
     [by_line] = as_tasks({"sums:exact_match:gsm8k:stop=x": path})
-    by_file = Task.from_file("sums", path, "exact_match", extractor="gsm8k", stop=("x",))
-    assert by_line.identity("f") == by_file.identity("f") and len(by_line.pool) == len(by_file.pool) == 3
-    assert as_tasks([by_line, by_file]) == [by_line, by_file]
+    by_name = Task("sums", curate.read_pool(path), "exact_match", extractor="gsm8k", stop=("x",))
+    assert by_line.identity("f") == by_name.identity("f") and len(by_line.pool) == len(by_name.pool) == 3
+    assert as_tasks([by_line, by_name]) == [by_line, by_name]
     with pytest.raises(InputError, match="two evaluation sets have the same name"):
-        curate.evaluate([by_line, by_file])
+        curate.evaluate([by_line, by_name])
 
 
 def test_what_is_written(engine, make_pool, tiny, tmp_path):

@@ -145,6 +145,31 @@ def test_a_row_that_fails_is_null_in_this_run_and_tried_in_the_next(run, small_p
     assert [s.computed_rows for s in again.stages if s.kind == "pass"] == [int(long.sum())]
 
 
+def test_a_row_that_fails_for_one_observable_keeps_the_others(tmp_path, small_pool, tiny, monkeypatch):
+    """What the store has of it, and what a later pass of the same run can do."""
+    engine, spec = Engine(store=Store(tmp_path / "store")), ModelSpec(str(tiny))
+    rows = prepare(engine, as_pool(small_pool), model=spec).rows
+
+    def ask(name):
+        request = Observe(spec, rows, name)
+        engine.execute(curate.plan.merge([request]))
+        return engine.answer(request)
+
+    stored, real = ask("mean_loss"), curate.lm.forward._batch
+
+    def failing(model, head, batch, tokens, *more):
+        if ("entropy" in tokens and batch.row_ids[0] == engine.ids(rows)[3]) or ("entropy" in tokens and len(batch) > 1):
+            raise RuntimeError("no such kernel")
+        return real(model, head, batch, tokens, *more)
+
+    monkeypatch.setattr(curate.lm.forward, "_batch", failing)
+    null = ask("entropy")
+    assert np.flatnonzero(np.isnan(null.values)).tolist() == [3] and "no such kernel" in null.reasons[3]
+    assert not np.isnan(ask("mean_loss").values).any() and np.array_equal(ask("mean_loss").values, stored.values)
+    assert not np.isnan(ask("sum_loss").values).any()
+    assert np.isnan(ask("entropy").values[3])  # not tried again in this run
+
+
 def test_a_model_that_always_fails_is_said_once(run, small_pool, monkeypatch):
     def broken(*args):
         raise RuntimeError("no such kernel")

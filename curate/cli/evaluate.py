@@ -13,7 +13,8 @@ from curate.errors import InputError
 
 def evaluate(
     evals: EvalOptions, models: Annotated[ModelOptions, Only("model")],
-    engine: Annotated[EngineOptions, Only("store", "device", "threads", "max_length")], report: ReportOptions,
+    engine: Annotated[EngineOptions, Only("store", "device", "threads", "max_length", "trust_remote_code")],
+    report: ReportOptions,
     which: Annotated[str | None, Argument(metavar="[MODEL]", help="the model, as with --model")] = None,
     out: Annotated[Path | None, Option("--out", "-o", help="output folder: results.json, items.parquet")] = None,
     overwrite: Annotated[bool, Option("--overwrite", help="replace the output folder")] = False,

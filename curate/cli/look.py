@@ -26,7 +26,7 @@ def methods(
 
 def inspect(
     pool: PoolOptions, models: Annotated[ModelOptions, Only("model", "embedder")],
-    engine: Annotated[EngineOptions, Only("store", "max_length")], report: ReportOptions,
+    engine: Annotated[EngineOptions, Only("store", "max_length", "trust_remote_code")], report: ReportOptions,
     examples: Annotated[int, Option(min=0, help="conversations to show")] = 2,
     diversity: Annotated[bool, Option("--diversity", help="measure it: log-determinant distance of the embeddings")] = False,
     tokens: Annotated[str | None, Option("--tokens", metavar="ID", help="of a selection of tokens: which a row has lost")] = None,

@@ -12,7 +12,9 @@ from curate.wording import account_of
 
 def observe(
     pool: PoolOptions, models: Annotated[ModelOptions, Only("model")],
-    engine: Annotated[EngineOptions, Only("store", "device", "dtype", "threads", "max_length", "runner")], output: PlannedOutput,
+    engine: Annotated[
+        EngineOptions, Only("store", "device", "dtype", "threads", "max_length", "trust_remote_code", "runner")
+    ], output: PlannedOutput,
     observables: Annotated[str, Option("--observables", help="names, with commas")] = "mean_loss,entropy,margin,el2n",
     view: Annotated[
         str, Option(help="what the model sees: conversation, response, response_without_start, instruction")

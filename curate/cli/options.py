@@ -188,6 +188,9 @@ class EngineOptions:
     refit: Annotated[str, Option("--refit", help="fits for a pool that has changed: never, drift (over a tenth), always")] = (
         "drift"
     )
+    trust_remote_code: Annotated[
+        bool, Option("--trust-remote-code", help="run the code that a model's own folder brings; only for models you trust")
+    ] = False
     runner: Annotated[str, Option("--runner", help="local, or prefect: the same jobs as a Prefect flow")] = "local"
 
     def __post_init__(self) -> None:
@@ -202,7 +205,8 @@ class EngineOptions:
     @property
     def settings(self) -> dict[str, Any]:
         """What `curate.Engine` takes beside the store."""
-        return {"device": self.device, "dtype": self.dtype, "max_length": self.max_length, "refit": self.refit}
+        names = ("device", "dtype", "max_length", "refit", "trust_remote_code")
+        return {name: getattr(self, name) for name in names}
 
     def make(self) -> Any:
         """A `curate.Engine` by these options."""

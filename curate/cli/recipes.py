@@ -45,7 +45,8 @@ class RunOutput(OutputOptions):
 
 
 def run(
-    instead: Replacements, engine: Annotated[EngineOptions, Only("store", "device", "threads", "runner")], output: RunOutput,
+    instead: Replacements,
+    engine: Annotated[EngineOptions, Only("store", "device", "threads", "trust_remote_code", "runner")], output: RunOutput,
     recipe: Annotated[str | None, Argument(help="a YAML file of stages, or the name of a recipe that ships")] = None,
     names: Annotated[bool, Option("--list", help="list the recipes that ship, and stop")] = False,
 ) -> None:  # fmt: skip

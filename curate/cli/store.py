@@ -45,7 +45,7 @@ def gc(
 
     wait, store = seconds_in(older_than), Store.existing(engine.store)
     found = collect(store, wait)
-    freed = remove(store, found.garbage) if yes else None
+    freed = remove(found.garbage) if yes else None
     print_json(collection_as_json(found, freed)) if report.as_json else show_collection(console(), found, freed)
 
 

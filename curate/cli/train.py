@@ -10,7 +10,7 @@ from curate.cli.options import TrainingOptions as Training
 from curate.cli.terminal import console, print_json
 from curate.wording import counted
 
-TrainingEngine = Annotated[EngineOptions, Only("store", "device", "threads", "max_length")]
+TrainingEngine = Annotated[EngineOptions, Only("store", "device", "threads", "max_length", "trust_remote_code")]
 
 
 def train(

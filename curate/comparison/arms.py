@@ -12,7 +12,7 @@ import polars as pl
 from curate.engine import Engine
 from curate.evaluation.results import check_finite, read_items
 from curate.evaluation.tasks import EVALUATE_VERSION, Task, evaluate
-from curate.lm.models import ModelSpec, forward_flops, load_model, resolve_device
+from curate.lm.models import ModelSpec, embedding_width, forward_flops
 from curate.lm.weights import WEIGHT_VERSION
 from curate.requests import Fit, Rows, TokenWeights
 from curate.store import hash_ids
@@ -81,7 +81,7 @@ class Bench:
 
     def width(self) -> int:
         """Entries of the hidden states, on which the default learning rate depends."""
-        return int(self.engine.load_for_training(self.model).get_input_embeddings().weight.shape[1])
+        return embedding_width(self.model.folder(), trust_remote_code=self.engine.trust_remote_code)
 
     def spec(self, arm: Arm) -> dict[str, Any]:
         encodings = self.engine.encodings(self.model, self.rows)
@@ -98,6 +98,7 @@ class Bench:
             **({"weights": WEIGHT_VERSION} if weighted else {}),  # of messages, in the loss
             **({"labels": self.rows.labels} if self.rows.labels else {}),
             **({"tokens": arm.tokens.fingerprint} if arm.tokens else {}),
+            **({"evaluated": "float32"} if arm.recipe and _coarse(arm.recipe) else {}),  # once it was as they were trained
         }
 
     def run(self, arm: Arm) -> ArmResult:
@@ -126,13 +127,13 @@ class Bench:
         engine = self.engine
         if arm.recipe is None:
             nothing = {"tokens": 0, "loss_tokens": 0, "epochs": 0.0, "steps": 0, "seconds": 0.0, "flops": 0.0}
-            return load_model(self.model.folder(), device=resolve_device(engine.device), dtype="float32"), nothing
-        whole = len(arm.positions) == self.rows.size and (self.repeats == 1).all() and arm.tokens is None
+            return engine.load_plain(self.model), nothing
         fit = Fit(self.model, self.rows, arm.recipe)
-        if whole and engine.store.has("fits", engine.fit_spec(fit)):
+        whole = len(arm.positions) == self.rows.size and arm.tokens is None
+        if whole and self.may_serve(fit) and engine.store.has("fits", engine.fit_spec(fit)):
             # A method has made this very training already, as its reference.
             fitted = engine.fitted(fit)
-            return load_model(fitted.folder, device=resolve_device(engine.device), dtype="float32"), fitted.account
+            return engine.load_plain(self.model, fitted.folder), fitted.account
         encodings = engine.encodings(self.model, self.rows)
         if arm.tokens is not None:
             encodings = encodings.take(arm.positions).with_token_weights(arm.tokens.weights)
@@ -140,7 +141,18 @@ class Bench:
         else:
             encodings = encodings.take(self.trained_on(arm))
         result = engine.train(self.model, encodings, arm.recipe, f"train {arm.name}")
-        return result.merged(), result.account()
+        # What is measured is the adapters, and not how coarse the weights were below them in training.
+        base = (lambda: engine.load_plain(self.model)) if _coarse(arm.recipe) else None
+        return result.merged(base), result.account()
+
+    def may_serve(self, fit: Fit) -> bool:
+        """Whether a fit on the whole pool, where there is one, is the arm on it: same rows, and weights kept in full."""
+        return bool((self.repeats == 1).all()) and not _coarse(fit.recipe)
+
+
+def _coarse(recipe: TrainConfig) -> bool:
+    """Whether the weights below the adapters were rounded for the training."""
+    return recipe.adapter == "lora" and recipe.dtype != "float32"
 
 
 def _remedy(arm: Arm, model: ModelSpec) -> str:

@@ -96,6 +96,11 @@ class Metric(ABC):
         """What of each row, beside its conversation, its value depends on, as JSON can hold it; None for nothing."""
         return None
 
+    @property
+    def made_by(self) -> dict[str, int]:
+        """Versions of what it measures with, where a store's address must tell them apart."""
+        return {}
+
     def unusable(self, task: "Task", tokenizer: "PreTrainedTokenizerBase", limit: int) -> dict[str, str]:
         """Row id -> why the row cannot be measured, whatever the model says. limit: tokens that a model reads at most."""
         return {}

@@ -11,6 +11,8 @@ import numpy as np
 from curate.errors import CurateError, InputError
 from curate.evaluation.metric import FRACTION, Measured, Metric, Run, refuse
 from curate.evaluation.texts import TextScore
+from curate.lm.observables import GENERATE_VERSION
+from curate.versions import later_version
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -65,6 +67,10 @@ class ReplyMetric(Metric):
     def score(self, task: "Task", position: int, question: Question, prediction: str) -> float:
         """The value of a row, from what the model said."""
         raise NotImplementedError
+
+    @property
+    def made_by(self) -> dict[str, int]:
+        return later_version("generate", GENERATE_VERSION)
 
     def unusable(self, task: "Task", tokenizer: "PreTrainedTokenizerBase", limit: int) -> dict[str, str]:
         from curate.lm.chat import MaskError

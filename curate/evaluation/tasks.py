@@ -81,18 +81,6 @@ class Task:
         return make_extractor(self.extractor, self.pattern)
 
     @classmethod
-    def from_file(cls, name: str, path: Any, metric: str = "response_loss", **settings: Any) -> "Task":
-        """A task on the conversations of a file, folder or hub data set, as `curate.read_pool` reads them.
-
-        settings: the fields of a Task. For the metric `lm_eval` the path is a task file of lm-eval; see `harness.py`.
-        """
-        if metric == "lm_eval":
-            return cls.lm_eval(path, name=name, **settings)
-        from curate.pool import read_pool
-
-        return cls(name, read_pool(path), metric, **settings)
-
-    @classmethod
     def lm_eval(cls, path: Any, *, name: str | None = None, measure: str | None = None, chat_template: bool = False) -> "Task":
         """A task file of lm-eval, run by lm-eval itself; see `harness.py`.
 
@@ -113,6 +101,7 @@ class Task:
         }
         if how.version is not None:
             given["version"] = how.version
+        given |= how.made_by
         columns = how.columns(self)
         if columns is not None:
             lines = zip(self.pool.row_ids, columns, strict=True)

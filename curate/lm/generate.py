@@ -14,8 +14,6 @@ from curate.lm.chat import ChatFormat, Message
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-GENERATE_VERSION = 1  # raise it when the same model and prompt would get another reply
-
 
 def generate(
     model: Any,

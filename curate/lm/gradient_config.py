@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 Stored = Literal["float32", "float16", "int8", "1bit"]
 
 GRADIENT_VERSION = 1  # raise it when the same model, row and settings would give another vector
+PROJECTION_VERSION = 1  # of `curate.lm.projection`; raise it when the same settings would give other entries
 
 
 class Adam(BaseModel):

@@ -9,7 +9,9 @@ import torch
 
 from curate.errors import CurateError, InputError
 
-HOPELESS = 8  # rows that fail one by one before any went well: then it is the model, not the rows
+HOPELESS = 8  # rows that fail one after another: then it may be the model, not the rows
+# What a GPU says after an illegal access or a failed assertion: from then on every call fails, until the process ends.
+LOST = ("cuda error", "hip error")
 
 Found = TypeVar("Found")
 
@@ -25,10 +27,12 @@ def in_batches(
     lengths   int64 [n], tokens per row.
     progress  gets the number of tokens just run.
 
-    Raises CurateError when the model fails on the first rows one and all; an InputError of `run` ends it.
+    Raises CurateError when the model fails on the first rows one and all, or on one that it has done before; DeviceLost when no
+    row can be done any more. An InputError of `run` ends it.
     """
     waiting = list(batches)[::-1]
-    fits, done, failed = float("inf"), 0, 0
+    fits, failed = float("inf"), 0  # tokens of a batch; rows in a row
+    good: np.ndarray | None = None  # one that went well
     while waiting:
         batch = waiting.pop()
         size = len(batch) * int(lengths[batch].max())
@@ -46,8 +50,10 @@ def in_batches(
             )
             if full:
                 fits = size / 2
+            else:
+                refuse_lost(error)
         else:
-            done += len(batch)
+            good, failed = batch[:1], 0
             yield batch, found
             if progress:
                 progress(int(lengths[batch].sum()))
@@ -58,9 +64,19 @@ def in_batches(
             waiting += _halves(batch)
             continue
         failed += 1
-        if not done and failed >= min(HOPELESS, len(lengths)):
+        if good is None and failed >= min(HOPELESS, len(lengths)):
             raise CurateError(f"the model fails on every row: {reason}")
+        if good is not None and failed % HOPELESS == 0 and not _goes_well(run, good):
+            raise CurateError(f"the model fails on every row from here on, those that it did before among them: {reason}")
         yield batch, reason
+
+
+def _goes_well(run: Callable[[np.ndarray], Found], batch: np.ndarray) -> bool:
+    try:
+        run(batch)
+    except (RuntimeError, MemoryError, IndexError, ValueError):
+        return False
+    return True
 
 
 def _halves(batch: np.ndarray) -> list[np.ndarray]:
@@ -69,10 +85,21 @@ def _halves(batch: np.ndarray) -> list[np.ndarray]:
     return [batch[middle:], batch[:middle]]
 
 
+class DeviceLost(CurateError):
+    """A device that does nothing any more in this process."""
+
+
+def refuse_lost(error: Exception) -> None:
+    """Raise DeviceLost when an error says that the device will fail on everything from now on."""
+    if not out_of_memory(error) and any(sign in str(error).lower() for sign in LOST):
+        raise DeviceLost(f"the device fails, and will until the program is started anew: {_line(error)}") from error
+
+
 def out_of_memory(error: Exception) -> bool:
     """Whether an error says that memory, of a device or of the machine, did not suffice."""
     said = str(error).lower()
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "out of memory" in said or "can't allocate memory" in said
+    signs = ("out of memory", "can't allocate memory", "cublas_status_alloc_failed")
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(sign in said for sign in signs)
 
 
 def _free() -> None:

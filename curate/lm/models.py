@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json", "config.json")
+CODE_FILES = ("*.py",)  # a model's own code, which runs only in a run that trusts it
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json")
 
 
@@ -25,7 +26,6 @@ class ModelSpec:
     """A causal language model as the user names it: a local folder, or `org/name[@revision]` on the hub."""
 
     name: str
-    trust_remote_code: bool = False
 
     @property
     def label(self) -> str:
@@ -49,7 +49,7 @@ class ModelSpec:
 def _fetched(name: str) -> Path:
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise InputError(f"there is no model folder {name}")
-    return fetch(name, [*WEIGHT_FILES, *TOKENIZER_FILES, "*.json", "tokenizer.model"])
+    return fetch(name, [*WEIGHT_FILES, *CODE_FILES, *TOKENIZER_FILES, "*.json", "tokenizer.model"])
 
 
 def fetch(name: str, patterns: Sequence[str], kind: str = "model") -> Path:
@@ -144,6 +144,21 @@ def context_length(folder: Path) -> int | None:
     if length is not None and not isinstance(length, int):
         raise InputError(f"{folder / 'config.json'}: max_position_embeddings is {length!r}, not a whole number")
     return length or None
+
+
+def embedding_width(folder: Path, *, trust_remote_code: bool = False) -> int:
+    """Entries of the vectors that stand for tokens; the model is built without weights. InputError when it cannot be."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    quiet()
+    trust = {"trust_remote_code": trust_remote_code}
+    try:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder, local_files_only=True, **trust), **trust)
+    except Exception as error:  # as of `load_model`
+        raise InputError(f"the model in {folder} cannot be built: {_in_short(error)}") from error
+    return int(model.get_input_embeddings().weight.shape[1])
 
 
 def parameter_count(folder: Path) -> int:

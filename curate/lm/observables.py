@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 FORWARD_VERSION = 3  # raise it when the same model and row would give another trace
+GENERATE_VERSION = 1  # of `curate.lm.generate`; raise it when the same model and prompt would get another reply
 
 PER_TOKEN = ("logp", "entropy", "margin", "el2n")
 POOLED = ("hidden_mean", "hidden_last", "hidden_weighted")

@@ -19,7 +19,6 @@ import torch
 
 Kind = Literal["rademacher", "sparse", "sketch", "none"]
 
-PROJECTION_VERSION = 1  # raise it when the same settings would give other entries
 SIGNS_AT_ONCE = {"cpu": 1 << 25, "gpu": 1 << 28}  # entries of a block: 128 MB, 1 GB
 PLACES_AT_ONCE = 1 << 18  # whose hashes are held at once
 WORD = 64  # signs from one hash

@@ -17,7 +17,7 @@ from curate.lm import forward
 from curate.lm.batching import batches_by_length
 from curate.lm.encodings import Encodings
 from curate.lm.forward import BATCH_TOKENS, Head
-from curate.lm.halving import out_of_memory
+from curate.lm.halving import DeviceLost, out_of_memory, refuse_lost
 from curate.lm.observables import PER_TOKEN, POOLED, Trace
 from curate.lm.views import PairView, View
 
@@ -66,6 +66,8 @@ def _alone(model: "PreTrainedModel", row: Encodings, needs: Collection[str]) -> 
     try:
         [(_, trace)] = forward.traces(model, row, needs)
         return trace
+    except DeviceLost:
+        raise
     except CurateError as error:
         return str(error).partition(": ")[2]
 
@@ -117,7 +119,8 @@ class _Run:
             ids, real = padded(befores, "left", self.model.device)
             try:
                 cache = _cache(self.model, ids, real)
-            except (RuntimeError, MemoryError, IndexError, ValueError):
+            except (RuntimeError, MemoryError, IndexError, ValueError) as error:
+                refuse_lost(error)
                 if len(chunk) > 1:
                     waiting += [chunk[len(chunk) // 2 :], chunk[: len(chunk) // 2]]
                 else:
@@ -145,6 +148,7 @@ class _Run:
                 try:
                     found = self._batch(index[pairs[batch]], cache, real, torch.from_numpy(which[batch]))
                 except (RuntimeError, MemoryError, IndexError, ValueError) as error:
+                    refuse_lost(error)
                     fits = min(fits, size / 2) if out_of_memory(error) else fits
             if found is not None:
                 yield from zip(pairs[batch].tolist(), found, strict=True)

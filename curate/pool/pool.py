@@ -103,10 +103,6 @@ class Pool:
             for messages, tools in zip(table["messages"].to_pylist(), table["tools"].to_pylist(), strict=True):
                 yield clean_messages(messages), None if tools is None else orjson.loads(tools)
 
-    def shape_of(self, position: int) -> str:
-        """The shape that the row at a position came in: one of `curate.pool.shapes.SHAPES`."""
-        return self.layout_of(position).shape
-
     def layout_of(self, position: int) -> Layout:
         """The shape that the row at a position came in and the user's columns that made it."""
         return self._layouts[self._layout_codes[position]]

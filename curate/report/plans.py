@@ -58,7 +58,7 @@ def plan_embedding(pool: Pool, embedder: str, *, engine: Engine, **asked: Any) -
 
 
 def plan_compare(*, engine: Engine, **asked: Any) -> dict[str, Any]:
-    """What `curate.compare` would run, at most."""
+    """What `curate.compare` would run; the notes say what it may run beyond that."""
     return _planned(estimate_compare(engine=engine, **asked), engine)
 
 

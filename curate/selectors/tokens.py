@@ -62,8 +62,3 @@ def share_of(share: float, count: int, *, up: bool = False) -> int:
     """floor(share * count), or its ceiling, with the share as it is written: 0.29 of 100 is 29 whatever the floats say."""
     exact = Fraction(str(share)) * count
     return math.ceil(exact) if up else math.floor(exact)
-
-
-def left_empty(kept: Sequence[NDArray[np.bool_]]) -> NDArray[np.int64]:
-    """int64: the rows of which no token is kept; nothing can be learned from them."""
-    return np.array([i for i, mask in enumerate(kept) if not mask.any()], dtype=np.int64)

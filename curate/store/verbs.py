@@ -206,7 +206,7 @@ def _stale_hashes(store: Store) -> list[Path]:
     return found
 
 
-def remove(store: Store, garbage: Sequence[Garbage]) -> int:
+def remove(garbage: Sequence[Garbage]) -> int:
     """Remove it, but for artifacts that were used since it was looked at; the bytes that were freed."""
     freed = 0
     for item in garbage:

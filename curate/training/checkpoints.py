@@ -3,6 +3,7 @@
 import copy
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from curate.files import atomic_folder
 from curate.training.folders import steps_in
 from curate.training.quiet import quiet
 
+TAKING_OVER = ("pissa", "olora", "corda")  # ways to begin adapters that take them out of the weights below
 BESIDE = "training"  # the folder in a checkpoint that holds what merging and saving lose
 
 
@@ -40,19 +42,29 @@ def write_model(model: Any, folder: Path, tokenizer: Any = None, optimizer: torc
                 model.peft_config["default"].save_pretrained(str(temporary / BESIDE))
 
 
-def merged(model: PeftModel) -> Any:
+def merged(model: PeftModel, base: Callable[[], Any] | None = None) -> Any:
     """The model with its adapters in its weights; the one given is used up. 4-bit weights become plain ones first.
 
     (peft would merge into the 4-bit weights, and rounding them to 4 bits again loses much of what was learned.)
+
+    base  for a model whose weights were in half precision: gives it in float32 as it was before training, and the adapters are
+          merged into that. Where they took over part of the weights, or these are in 4 bits, it is the weights below the adapters
+          that are made float32 and merged into.
     """
-    if getattr(model, "is_loaded_in_4bit", False):
-        learned, adapters = get_peft_model_state_dict(model), model.peft_config["default"]
-        adapters.init_lora_weights = True  # they come from the file; nothing has to be found out again
-        with quiet():
+    in_4_bits = getattr(model, "is_loaded_in_4bit", False)
+    if base is None and not in_4_bits:
+        return model.merge_and_unload()
+    learned, adapters = get_peft_model_state_dict(model), model.peft_config["default"]
+    took_over, adapters.init_lora_weights = adapters.init_lora_weights in TAKING_OVER, True  # they come from what was learned
+    with quiet():
+        if in_4_bits:
             plain = model.unload().dequantize()
             plain.is_loaded_in_4bit = False
-            model = get_peft_model(plain, adapters)
-        set_peft_model_state_dict(model, learned)
+        else:
+            assert base is not None
+            plain = model.unload() if took_over else base()
+        model = get_peft_model(plain if base is None else plain.float(), adapters)
+    set_peft_model_state_dict(model, learned)
     return model.merge_and_unload()
 
 

@@ -84,10 +84,10 @@ class TrainResult:
         names = ("tokens", "loss_tokens", "epochs", "steps", "seconds", "flops", "learning_rate")
         return {name: getattr(self, name) for name in names}
 
-    def merged(self) -> Any:
-        """The model with its adapters merged into its weights; from then on `model` is the merged one."""
+    def merged(self, base: Callable[[], Any] | None = None) -> Any:
+        """The model with its adapters merged into its weights; from then on `model` is the merged one. base: see `merged`."""
         if isinstance(self.model, PeftModel):
-            self.model = merged(self.model)
+            self.model = merged(self.model, base)
         return self.model
 
 

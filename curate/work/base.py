@@ -23,9 +23,8 @@ class RowWork(ABC):
     kind: ClassVar[Kind]
     unit: ClassVar[str] = "tokens"  # what its time goes by
 
-    def __init__(self, engine: Fitting, rows: Rows | Subset | Pairs, model: Model | None, key: Any) -> None:
+    def __init__(self, engine: Fitting, rows: Rows | Subset | Pairs, model: Model | None) -> None:
         self.engine, self.rows, self.model = engine, rows, model
-        self.failed = engine.failures(key)  # rows that this run could not do, and why
 
     @abstractmethod
     def name(self, missing: int = 0) -> str:
@@ -63,9 +62,10 @@ class RowWork(ABC):
         ids = self.engine.ids(self.rows)
         lacks = np.zeros(len(ids), dtype=bool)
         for artifact in self.artifacts().values():
-            lacks |= artifact.positions(ids) < 0
-        if self.failed:
-            lacks &= np.array([row_id not in self.failed for row_id in ids])
+            lacking, failed = artifact.positions(ids) < 0, self.engine.failures(artifact)
+            if failed:
+                lacking &= np.array([row_id not in failed for row_id in ids])
+            lacks |= lacking
         return np.flatnonzero(lacks)
 
     def amount(self, positions: np.ndarray) -> int:
@@ -82,7 +82,9 @@ class RowWork(ABC):
             done = self.compute(missing, advance)
             stage.computed_rows, stage.reused_rows = len(missing), self.rows.size - len(missing)
             stage.tokens, stage.flops = done.tokens, self.flops(done.tokens)
-        self.failed.update(done.failed)
+        for artifact in self.artifacts().values() if done.failed else ():
+            lacking = artifact.positions(list(done.failed)) < 0
+            self.engine.failures(artifact).update(pair for pair, lacks in zip(done.failed.items(), lacking, strict=True) if lacks)
         self.engine.mark_computed(self.rows, missing)
 
     def reused(self) -> Stage:
@@ -90,7 +92,10 @@ class RowWork(ABC):
         return Stage(self.kind, self.name(), reused_rows=self.rows.size)
 
     def cost(self) -> tuple[float, float]:
-        """(seconds, FLOPs) of all the rows, whichever run computed them."""
+        """(seconds, FLOPs) of all the rows, whichever run computed them.
+
+        What is recorded in one pass is timed under each of its names, so the longest of them counts and not their sum.
+        """
         ids = self.engine.ids(self.rows)
         seconds = max((artifact.seconds(ids) for artifact in self.artifacts().values()), default=0.0)
         return seconds, self.flops(self.tokens(np.arange(self.rows.size)))
@@ -99,9 +104,15 @@ class RowWork(ABC):
 def kept_values(
     artifact: RowArtifact, row_ids: Sequence[str], failed: Mapping[str, str]
 ) -> tuple[pa.ChunkedArray, np.ndarray, np.ndarray]:
-    """What an artifact has of rows: (values of those that did not fail, int64 where these stand, object [n] reasons)."""
-    table = artifact.get([row_id for row_id in row_ids if row_id not in failed])
-    reasons = np.array([failed.get(row_id) for row_id in row_ids], dtype=object)
+    """What an artifact has of rows: (values of those that it has, int64 where these stand, object [n] reasons).
+
+    failed  row id -> why this run could not compute it; what the artifact has all the same counts.
+    """
+    lacking = artifact.positions(row_ids) < 0 if failed else np.zeros(len(row_ids), dtype=bool)
+    reasons = np.array(
+        [failed.get(row_id) if lacks else None for row_id, lacks in zip(row_ids, lacking, strict=True)], dtype=object
+    )
     there = np.flatnonzero(reasons == None)  # noqa: E711 (elementwise)
+    table = artifact.get([row_ids[i] for i in there.tolist()])
     reasons[there] = table["reason"].to_pylist()
     return table["value"], there, reasons

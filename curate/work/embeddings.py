@@ -25,7 +25,7 @@ class Embedding(RowWork):
     unit = "rows"
 
     def __init__(self, engine: Fitting, asked: Embed) -> None:
-        super().__init__(engine, asked.rows, None, asked)
+        super().__init__(engine, asked.rows, None)
         self.asked, self.words = asked, vocabulary(asked)
 
     def name(self, missing: int = 0) -> str:

@@ -11,13 +11,14 @@ from curate.fitting import Fitting
 from curate.lm.batching import shards_by_tokens
 from curate.lm.encodings import Encodings
 from curate.lm.gradient_codes import decoded, encoded, stored_type
-from curate.lm.gradient_config import GRADIENT_VERSION, Adam, FreshAdapters, GradientConfig
+from curate.lm.gradient_config import GRADIENT_VERSION, PROJECTION_VERSION, Adam, FreshAdapters, GradientConfig
 from curate.lm.models import forward_flops
 from curate.passes import SHARD_TOKENS, Done
 from curate.plan import base_model, gradient_name
 from curate.requests import Checkpoint, Gradients
 from curate.signals import RowVector, as_vectors
 from curate.store import RowArtifact
+from curate.versions import later_version
 from curate.work.base import RowWork, kept_values
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class GradientWork(RowWork):
     kind = "gradients"
 
     def __init__(self, engine: Fitting, asked: Gradients) -> None:
-        super().__init__(engine, asked.rows, asked.model, asked)
+        super().__init__(engine, asked.rows, asked.model)
         self.asked, self.base = asked, base_model(asked.model)
 
     def name(self, missing: int = 0) -> str:
@@ -53,6 +54,7 @@ class GradientWork(RowWork):
             "encoding": self.engine.encoding_spec(self.base),
             "dtype": self.engine.pass_dtype,
             "config": config.identity(),
+            **later_version("projection", PROJECTION_VERSION),
         }
         return {"gradient": self.engine.store.rows(spec, stored_type(config.dtype))}
 
@@ -71,7 +73,8 @@ class GradientWork(RowWork):
         )
 
     def answer(self) -> RowVector:
-        values, there, reasons = kept_values(self.artifacts()["gradient"], self.engine.ids(self.rows), self.failed)
+        artifact = self.artifacts()["gradient"]
+        values, there, reasons = kept_values(artifact, self.engine.ids(self.rows), self.engine.failures(artifact))
         return as_vectors(decoded(values, self.asked.config.dtype), there, reasons)
 
 
@@ -98,7 +101,7 @@ def adapted(engine: Fitting, request: Gradients, *, made: bool = True) -> "tuple
         folder,
         device=resolve_device(engine.device),
         dtype=dtype,
-        trust_remote_code=base.trust_remote_code,
+        trust_remote_code=engine.trust_remote_code,
         quantization=quantization,
     )
     if not isinstance(model, Checkpoint):

@@ -1,7 +1,6 @@
 """One pass: a model over the rows of a view that lack something, shard by shard, into the store."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +24,7 @@ class Passing(RowWork):
     kind = "pass"
 
     def __init__(self, engine: Fitting, step: Pass) -> None:
-        super().__init__(engine, step.rows, step.model, replace(step, observables=()))
+        super().__init__(engine, step.rows, step.model)
         self.step = step
 
     def name(self, missing: int = 0) -> str:
@@ -91,7 +90,8 @@ class Passing(RowWork):
             rows = view.take(np.arange(len(view)))
             pairs = zip(rows.lengths, rows.response_lengths, strict=True)
             return RowScore.of(np.array([observable.reduce(total, scored) for total, scored in pairs], dtype=np.float64))
-        values, there, reasons = kept_values(self.artifact(observable.name), view.row_ids, self.failed)
+        artifact = self.artifact(observable.name)
+        values, there, reasons = kept_values(artifact, view.row_ids, self.engine.failures(artifact))
         if not pa.types.is_list(observable.type):
             numbers = np.full(len(view), np.nan)
             numbers[there] = values.to_numpy(zero_copy_only=False)

@@ -12,11 +12,12 @@ from curate.fitting import Fitting
 from curate.lm.batching import shards_by_tokens
 from curate.lm.encodings import Encodings
 from curate.lm.models import context_length, forward_flops
-from curate.lm.observables import FORWARD_VERSION
+from curate.lm.observables import FORWARD_VERSION, GENERATE_VERSION
 from curate.passes import SHARD_TOKENS, Done
 from curate.plan import base_model, replies_name
 from curate.requests import Generate, Replies
 from curate.store import RowArtifact
+from curate.versions import later_version
 from curate.work.base import RowWork
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Replying(RowWork):
     kind = "replies"
 
     def __init__(self, engine: Fitting, asked: Generate) -> None:
-        super().__init__(engine, asked.rows, asked.model, asked)
+        super().__init__(engine, asked.rows, asked.model)
         self.asked, self.base = asked, base_model(asked.model)
 
     def name(self, missing: int = 0) -> str:
@@ -61,6 +62,7 @@ class Replying(RowWork):
             "encoding": self.engine.encoding_spec(self.base),
             "max_new_tokens": self.asked.max_new_tokens,
             "dtype": self.engine.pass_dtype,
+            **later_version("generate", GENERATE_VERSION),
         }
         return {"reply": self.engine.store.rows(spec, REPLY_TYPE)}
 

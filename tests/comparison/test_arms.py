@@ -1,18 +1,23 @@
 """What an arm is known by in the store, and what it keeps of each item."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 import curate
+import curate.models
 from curate.comparison.arms import Arm, Bench
 from curate.evaluation.results import ITEMS, EvalResult
 from curate.evaluation.tasks import EVALUATE_VERSION, Task
+from curate.plan import merge
 from curate.pool import read_pool
 from curate.preparation import as_model, as_pool, hold_out
-from curate.training.config import TRAIN_VERSION
+from curate.requests import Fit
+from curate.training.config import TRAIN_VERSION, TrainConfig
 
 UNTRAINED = Arm("untrained", "0", 0, (), None)
 
@@ -65,3 +70,46 @@ def test_arms_of_old_are_read(bench, make_pool, tmp_path, monkeypatch):
     assert "prediction" not in pl.read_parquet(file).columns
     assert old.schema == ITEMS and old["prediction"].null_count() == 3 and old["value"].null_count() == 0
     assert made.run(UNTRAINED).items.equals(old)
+
+
+def test_adapters_learned_over_coarse_weights_are_measured_over_the_full_ones(bench, make_pool, monkeypatch):
+    """As the untrained model is, and the arms trained in float32; only the address of what was rounded changes."""
+    made = bench(Task("dev", as_pool(make_pool(range(100, 103), name="dev.jsonl"))))
+    trained, real = [], made.engine.train
+
+    def train(*given, **more):
+        result = real(*given, **more)
+        layers = {name: module for name, module in result.model.named_modules() if hasattr(module, "get_delta_weight")}
+        trained.append({name: module.get_delta_weight("default").float() for name, module in layers.items()})
+        return result
+
+    monkeypatch.setattr(made.engine, "train", train)
+    exact = Arm("some", "20%", 0, (0, 1, 2), TrainConfig(steps=2, batch_tokens=64, lora_r=2, learning_rate=1e-2))
+    half = replace(exact, recipe=exact.recipe.model_copy(update={"dtype": "bfloat16"}))
+    start, network = made.engine.load_plain(made.model), made._trained(half)[0]
+    weights = dict(network.named_parameters())
+    assert not hasattr(network, "peft_config") and {weight.dtype for weight in weights.values()} == {torch.float32}
+    assert any(not torch.equal(weight, weight.bfloat16().float()) for weight in weights.values())
+    [deltas] = trained
+    deltas = {name.removeprefix("base_model.model.") + ".weight": delta for name, delta in deltas.items()}
+    for name, before in start.named_parameters():
+        torch.testing.assert_close(weights[name], before + deltas.pop(name, 0), atol=1e-6, rtol=1e-5)
+    assert not deltas
+    assert set(made.spec(half)) - set(made.spec(exact)) == {"evaluated"}
+
+
+def test_a_fit_with_rounded_weights_is_not_taken_for_an_arm(bench, make_pool):
+    made = bench(Task("dev", as_pool(make_pool(range(100, 103), name="dev.jsonl"))))
+    for dtype, served in (("float32", True), ("bfloat16", False)):
+        recipe = TrainConfig(steps=1, batch_tokens=64, lora_r=2, dtype=dtype)
+        made.engine.execute(merge([Fit(made.model, made.rows, recipe)]))
+        before = len(made.engine.stages)
+        made.run(Arm("full", "100%", 0, tuple(range(made.rows.size)), recipe))
+        assert ("train" in {stage.kind for stage in made.engine.stages[before:]}) != served
+
+
+def test_the_width_is_told_without_loading_the_model(bench, monkeypatch):
+    made = bench()
+    want = made.engine.load_plain(made.model).get_input_embeddings().weight.shape[1]
+    monkeypatch.setattr(curate.models, "load_model", None)
+    assert made.width() == want == 32

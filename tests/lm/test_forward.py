@@ -11,6 +11,7 @@ from curate.errors import CurateError, InputError
 from curate.lm import forward
 from curate.lm.encode import encode_rows
 from curate.lm.encodings import Encodings
+from curate.lm.halving import HOPELESS
 from curate.lm.models import load_model, load_tokenizer
 from curate.lm.observables import PER_TOKEN, POOLED
 from curate.pool import read_pool
@@ -264,6 +265,50 @@ def test_a_model_that_always_fails_ends_the_pass(random_rows):
         CurateError, match="^the model fails on every row: the model failed on this row: no kernel for this device$"
     ):
         list(forward.traces(model, random_rows))
+
+
+def test_a_device_that_is_lost_ends_the_pass_at_once(random_rows, monkeypatch):
+    """After a failed assertion on the device every call fails; rows without a value would pass for rows at fault."""
+    calls = breaks_after(
+        1, RuntimeError("CUDA error: device-side assert triggered\nCUDA kernel errors might be reported"), monkeypatch
+    )
+    with pytest.raises(CurateError, match="^the device fails, .*: CUDA error: device-side assert triggered$"):
+        list(forward.traces(make("Llama"), random_rows, batch_tokens=30))
+    assert len(calls) == 2
+
+
+def test_a_model_that_fails_from_some_row_on_ends_the_pass(random_rows, monkeypatch):
+    breaks_after(3, RuntimeError("no luck"), monkeypatch)
+    found = []
+    with pytest.raises(CurateError, match="^the model fails on every row from here on, .*: no luck$"):
+        for one in forward.traces(make("Llama"), random_rows, batch_tokens=1):
+            found.append(one)
+    assert sum(not isinstance(trace, str) for _, trace in found) == 3 and len(found) == 3 + HOPELESS - 1
+
+
+def breaks_after(times, error, monkeypatch):
+    """No batch but the first few goes well."""
+    real, calls = forward._batch, []
+
+    def broken(*given):
+        calls.append(1)
+        if len(calls) > times:
+            raise error
+        return real(*given)
+
+    monkeypatch.setattr(forward, "_batch", broken)
+    return calls
+
+
+def test_many_rows_at_fault_one_after_another_are_left_out(random_rows):
+    """The model still does what it did before, so they are at fault themselves."""
+    model = make("Llama")
+    many = random_rows.take(np.concatenate([np.arange(len(random_rows)), np.full(20, random_rows.lengths.argmax())]))
+    longest = int(random_rows.lengths.max())
+    fail_when(model, lambda ids: ids.shape[1] >= longest, IndexError("index out of range in self"))
+    found = dict(forward.traces(model, many, batch_tokens=30))
+    assert sorted(found) == list(range(len(many)))
+    assert sum(isinstance(trace, str) for trace in found.values()) == 20 + (random_rows.lengths == longest).sum()
 
 
 # The statistics of one token ------------------------------------------------------------------------------------------

@@ -223,3 +223,20 @@ def test_a_model_that_always_fails_ends_the_pass():
     failing(model, lambda ids, keys: ids.shape[1] > 2, RuntimeError("no kernel for this device"))
     with pytest.raises(CurateError, match="no kernel for this device$"):
         list(traces_of_view(model, view, np.arange(len(view))))
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_device_that_is_lost_ends_the_pass(cached):
+    """In the run over examples and in that over the rows behind them; no pair is left without a value for it."""
+    view, model, calls = pairs(), make(*ARCHITECTURES["Llama"]), []
+
+    def broken(ids, keys):
+        calls.append(keys.get("past_key_values") is not None)
+        return len(calls) > 6 and (len(calls) > 7 or calls[-1] == cached)
+
+    failing(model, broken, RuntimeError("CUDA error: device-side assert triggered"))
+    found = []
+    with pytest.raises(CurateError, match="^the device fails"):
+        for one in traces_of_view(model, view, np.arange(len(view)), batch_tokens=30):
+            found.append(one)
+    assert len(calls) in (7, 8) and not [trace for _, trace in found if isinstance(trace, str)]

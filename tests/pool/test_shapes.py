@@ -182,7 +182,7 @@ def test_mixed_shapes_in_one_file(read: Callable[..., Pool]) -> None:
     )
     assert pool.report.shapes == {"messages": 1, "alpaca": 1, "question-answer": 2, "sharegpt": 1}
     assert [(row.line, row.reason) for row in pool.report.rejected] == [(6, "no known shape")]
-    by_text = {pool.messages(i)[0]["content"]: pool.shape_of(i) for i in range(len(pool))}
+    by_text = {pool.messages(i)[0]["content"]: pool.layout_of(i).shape for i in range(len(pool))}
     assert by_text == {
         "q": "messages", "q2": "alpaca", "q3": "question-answer", "q4": "question-answer", "q5": "sharegpt",
     }  # fmt: skip

@@ -65,7 +65,7 @@ def left(store):
 
 def gc(store, older_than=0.0):
     found = collect(store, older_than)
-    remove(store, found.garbage)
+    remove(found.garbage)
     return found
 
 
@@ -80,7 +80,7 @@ def test_what_a_manifest_lists_stays_and_the_rest_goes(store, tmp_path):
     assert {str(item.path.relative_to(store.root)) for item in found.garbage} == {gone, fitted}
     assert found.referred == 1 and found.recent == 0 and found.bytes > 0
     assert left(store) == {kept, gone, fitted}  # looking removes nothing
-    assert remove(store, found.garbage) == found.bytes
+    assert remove(found.garbage) == found.bytes
     assert left(store) == {kept} and not [path for path in store.root.rglob("*.tmp")]
     assert collect(store).garbage == []
 
@@ -160,10 +160,10 @@ def test_what_is_used_between_looking_and_removing_stays(store):
     make_old(store)
     found = collect(store)
     Store(store.root).rows(spec(1), pa.float64())
-    assert len(found.garbage) == 1 and remove(store, found.garbage) == 0 and left(store) == {name}
+    assert len(found.garbage) == 1 and remove(found.garbage) == 0 and left(store) == {name}
     make_old(store)
     shutil.rmtree(store.root / name)  # another gc was faster
-    assert remove(store, found.garbage) == 0
+    assert remove(found.garbage) == 0
 
 
 def test_left_over_temporary_files(store, monkeypatch):
@@ -188,7 +188,7 @@ def test_left_over_temporary_files(store, monkeypatch):
         os.utime(folder / name, (then, then))
     found = collect(store)
     assert sorted(item.path.name[1] for item in found.garbage) == ["v", "x"]
-    remove(store, found.garbage)
+    remove(found.garbage)
     assert sorted(path.name[1] for path in folder.iterdir()) == ["m", "u", "y", "z"]
 
 
