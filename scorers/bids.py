@@ -36,7 +36,7 @@ class BIDS(GradientInfluence):
 
     def score(self, signal: Influences) -> RowScore:
         """[n]: of the rules that score rows by themselves, influence standardised or as it is; null for the others."""
-        if self.rule in ("max", "argmin_task"):
+        if self.rule == "max" or self.rule == "argmin_task":
             return super().score(signal)
         return RowScore(baseline(signal.values, self.rule, signal.subtasks, normalise=self.normalise), signal.reasons)
 

@@ -24,20 +24,21 @@ def standardised(matrix: ArrayLike) -> NDArray[np.float64]:
     return _columns(matrix, normalise=True)[0]
 
 
-def _columns(matrix: ArrayLike, *, normalise: bool) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.bool_]]:
+def _columns(matrix: ArrayLike, *, normalise: bool) -> tuple[NDArray[np.float64], NDArray[np.intp], NDArray[np.bool_]]:
     """(float64 [n, v'] the columns that are read, int64 [v'] which they are, bool [n] which rows are null)."""
     values = np.asarray(matrix, dtype=np.float64)
     if values.ndim != 2:
         raise ValueError(f"influences of rows on targets are a matrix, not of shape {values.shape}")
     kept = np.flatnonzero(~np.isnan(values).all(axis=0))
-    null = ~np.isfinite(values[:, kept]).all(axis=1) | (len(kept) == 0)
+    null = np.asarray(~np.isfinite(values[:, kept]).all(axis=1) | (not len(kept)))
     if null.all():
         return np.full((len(values), 0), np.nan), kept[:0], null
     some = values[~null][:, kept]
     mean, spread = np.zeros(len(kept)), np.ones(len(kept))
     if normalise:
         mean, spread = some.mean(axis=0), some.std(axis=0)
-        kept, some, mean, spread = (part[..., spread > FLAT] for part in (kept, some, mean, spread))
+        varied = spread > FLAT
+        kept, some, mean, spread = kept[varied], some[:, varied], mean[varied], spread[varied]
     out = np.full((len(values), len(kept)), np.nan)
     out[~null] = (some - mean) / spread
     return out, kept, null
