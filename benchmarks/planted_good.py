@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/planted_good.py POOL EVAL [--share 0.5] [--budget 10%] [--tokens 40000] [--seeds 5]
 
 The selection reads the labels, which no method can: it is the known answer, not a method. --share leaves out sound rows until
-so large a share of the pool is spoiled, which makes the known difference larger; --alone leaves out the other controls. Prints
-the verdict as Markdown.
+so large a share of the pool is spoiled, which makes the known difference larger; --alone leaves out the other controls and the
+second learning rate. Prints the verdict as Markdown.
 """
 
 import argparse
@@ -73,6 +73,7 @@ def main() -> None:
         recipe=TrainConfig(batch_tokens=asked.batch_tokens),
         engine=curate.Engine(store=curate.Store(asked.store)),
         full=False,
+        second_rate=None if asked.alone else design.SECOND_RATE,
     )
     print(verdict.to_markdown())
 
