@@ -35,12 +35,12 @@ class BIDS(GradientInfluence):
 
     def score(self, signal: Influences) -> RowScore:
         """[n]: of the rules that score rows by themselves, influence standardised or as it is; null for the others."""
-        if self.rule in ("max", "argmin_task"):
+        if self.rule == "max" or self.rule == "argmin_task":
             return super().score(signal)
         return RowScore(baseline(signal.values, self.rule, signal.subtasks, normalise=self.normalise), signal.reasons)
 
     def choose(self, signal: Influences, table: "pl.DataFrame", limit: "Limit", rng: np.random.Generator) -> "Picks":
         """Greedy picks; `gain` is the influence above the mean of the picks before. Of the other rules the best scores."""
-        if self.rule in ("max", "argmin_task"):
+        if self.rule == "max" or self.rule == "argmin_task":
             return bids(signal.values, limit, rule=self.rule, normalise=self.normalise)
         return super().choose(signal, table, limit, rng)
