@@ -46,6 +46,6 @@ class BIDS(GradientInfluence):
 
     def choose(self, signal: Influences, table: "pl.DataFrame", limit: "Limit", rng: np.random.Generator) -> "Picks":
         """Greedy picks; `gain` is the influence above the mean of the picks before. Of the other rules the best scores."""
-        if self.rule in ("max", "argmin_task"):
+        if self.rule == "max" or self.rule == "argmin_task":
             return bids(signal.values, limit, rule=self.rule, normalise=self.normalise)
         return super().choose(signal, table, limit, rng)

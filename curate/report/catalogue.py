@@ -22,6 +22,7 @@ from curate.registry import method_class, method_names, settings_of
 from curate.report.table import show_table
 from curate.requests import Rows
 
+SOME = 100  # rows of a pool that is not there: enough for every method to ask of
 COST = {
     "free": "nothing before training",
     "tokenizer": "tokenising",
@@ -43,11 +44,11 @@ def entry(name: str) -> dict[str, Any]:
     """A method: name, keeps, about, asks_for, cost, extra (of trainings on its picks), paper, settings, and of these what each is
     for (meanings) and which words it takes (values). InputError for no method."""
     cls = method_class(name)
-    data = Data(pool=Rows("pool", "", 1), model=ModelSpec("the model"))
+    data = Data(pool=Rows("pool", "", SOME), model=ModelSpec("the model"))
     try:
         requests = cls().requests(data, {})
     except InputError:  # there is nothing to ask for without a target
-        requests = cls().requests(replace(data, target=Rows("target", "", 1)), {})
+        requests = cls().requests(replace(data, target=Rows("target", "", SOME)), {})
     asked = dict.fromkeys(describe(request) for request in requests)
     keeps, _, about = (cls.__doc__ or "").partition("\n")
     return {

@@ -29,18 +29,20 @@ def _columns(matrix: ArrayLike, *, normalise: bool) -> tuple[NDArray[np.float64]
     values = np.asarray(matrix, dtype=np.float64)
     if values.ndim != 2:
         raise ValueError(f"influences of rows on targets are a matrix, not of shape {values.shape}")
-    kept = np.flatnonzero(~np.isnan(values).all(axis=0))
-    null = np.asarray(~np.isfinite(values[:, kept]).all(axis=1) | (not len(kept)))
+    kept: NDArray[np.int64] = np.flatnonzero(~np.isnan(values).all(axis=0)).astype(np.int64)
+    null: NDArray[np.bool_] = np.ones(len(values), dtype=bool)
+    if len(kept):
+        null[:] = ~np.isfinite(values[:, kept]).all(axis=1)
     if null.all():
         return np.full((len(values), 0), np.nan), kept[:0], null
-    some = values[~null][:, kept]
-    mean, spread = np.zeros(len(kept)), np.ones(len(kept))
+    some = values[~null]
     if normalise:
-        mean, spread = some.mean(axis=0), some.std(axis=0)
-        varied = spread > FLAT
-        kept, some, mean, spread = kept[varied], some[:, varied], mean[varied], spread[varied]
+        kept = kept[some[:, kept].std(axis=0) > FLAT]
+        some = (some[:, kept] - some[:, kept].mean(axis=0)) / some[:, kept].std(axis=0)
+    else:
+        some = some[:, kept]
     out = np.full((len(values), len(kept)), np.nan)
-    out[~null] = (some - mean) / spread
+    out[~null] = some
     return out, kept, null
 
 
