@@ -10,6 +10,11 @@ def counted(number: int, noun: str = "row") -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def rows_called(role: str) -> str:
+    """What the rows of a role are called in sentences."""
+    return {"existing": "existing data"}.get(role, f"the {role}")
+
+
 def known(number: float) -> float | None:
     """None for NaN, as JSON and tables have it."""
     return None if math.isnan(number) else number
