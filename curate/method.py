@@ -82,6 +82,10 @@ class Method(BaseModel):
         """Why no row has a score by itself, known before anything is computed; None for a method that scores rows."""
         return None
 
+    def scored_by(self) -> str | None:
+        """What a row's score is, where that is not what the method itself makes of it; None for a score of its own."""
+        return None
+
     def inputs(self) -> tuple[str, ...]:
         """Files and folders of the user's that the method reads."""
         return ()

@@ -207,7 +207,8 @@ def looks_at(method: Method, data: Data, role: str) -> bool:
     if method.by_budget:
         data = replace(data, limit=Limit(np.ones(data.pool.size), data.pool.size))
     try:
-        return method.requests(data, {}) != method.requests(replace(data, **{role: None}), {})
+        without = replace(data, target=None) if role == "target" else replace(data, existing=None)
+        return method.requests(data, {}) != method.requests(without, {})
     except InputError:  # without it the method cannot work, or not with all that there is
         return True
 

@@ -32,8 +32,8 @@ class Replacements:
         """The recipe with these. Raises InputError as `curate.recipe.overridden` does."""
         from curate.recipe import overridden
 
-        given = {"model": self.model, "target": self.target, "limit": self.limit}
-        return overridden(recipe, pool=self.pool or (), evals=self.evals or (), **given)
+        pool, evals = self.pool or (), self.evals or ()
+        return overridden(recipe, pool=pool, model=self.model, evals=evals, target=self.target, limit=self.limit)
 
 
 @dataclass(frozen=True, kw_only=True)
