@@ -50,6 +50,12 @@ class Data:
         if self.embedder is None:
             object.__setattr__(self, "embedder", HiddenStates(self.model))
 
+    @property
+    def others(self) -> dict[str, Rows]:
+        """The rows beside the pool, by role: target and existing, as far as there are any."""
+        found = {"target": self.target, "existing": self.existing}
+        return {role: rows for role, rows in found.items() if rows is not None}
+
 
 class Method(BaseModel):
     """A named recipe from the literature. Fields of a subclass are its settings, at the paper's defaults."""
@@ -74,6 +80,10 @@ class Method(BaseModel):
 
     def unscored(self) -> str | None:
         """Why no row has a score by itself, known before anything is computed; None for a method that scores rows."""
+        return None
+
+    def scored_by(self) -> str | None:
+        """What a row's score is, where that is not what the method itself makes of it; None for a score of its own."""
         return None
 
     def inputs(self) -> tuple[str, ...]:

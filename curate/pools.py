@@ -22,6 +22,7 @@ from curate.pool.labels import TokenLabels
 from curate.requests import Pairs, Rows, Subset
 from curate.stages import Stage, Timer
 from curate.store import RowArtifact
+from curate.wording import rows_called
 
 if TYPE_CHECKING:
     from curate.pool import Pool
@@ -46,7 +47,7 @@ class Pools(Models):
     def hold(self, role: str, pool: "Pool") -> Rows:
         """A handle on a pool as it is, for what no model has to read."""
         if not len(pool):
-            raise InputError(f"the {role} has no rows")
+            raise InputError(f"{rows_called(role)} has no rows")
         rows = Rows(role, pool.fingerprint, len(pool), pool.labels.fingerprint if pool.labels else None)
         self._pools[rows] = pool
         self._computed.setdefault(rows, np.zeros(len(pool), dtype=bool))

@@ -26,7 +26,7 @@ from curate.resources import default_model
 from curate.selectors.picks import Picks
 from curate.signals import Signal
 from curate.training.config import TrainConfig
-from curate.wording import counted
+from curate.wording import counted, rows_called
 
 if TYPE_CHECKING:
     from curate.requests import Rows
@@ -181,7 +181,7 @@ def prepare(
             note_cut(engine, others[role][1], scorer)
             held = others[role][0]
             if overlap := len(set(held.row_ids) & set(usable.row_ids)):
-                engine.note(f"{overlap:,} of the {len(held):,} rows of the {role} are in the pool as well")
+                engine.note(f"{overlap:,} of the {len(held):,} rows of {rows_called(role)} are in the pool as well")
     data = Data(
         pool=rows,
         model=scorer,
@@ -237,11 +237,11 @@ def looks_at(method: Method, data: Data, role: str) -> bool:
 def _unused(methods: Sequence[Method], data: Data) -> list[str]:
     """What was given for methods none of which looks at it."""
     said = []
-    for role, name in (("target", "the target"), ("existing", "existing data")):
-        if methods and getattr(data, role) is not None and not any(looks_at(method, data, role) for method in methods):
+    for role in data.others:
+        if methods and not any(looks_at(method, data, role) for method in methods):
             names = ", ".join(label(method) for method in methods)
             nobody = f"{names} does not look at it" if len(methods) == 1 else f"none of {names} looks at it"
-            said.append(f"{name} has no effect: {nobody}")
+            said.append(f"{rows_called(role)} has no effect: {nobody}")
     return said
 
 

@@ -47,6 +47,11 @@ def quality(name: str, data: Data, seen: Mapping[Request, Any], rng: np.random.G
     return RowScore(method.preference(signal), scores.reasons)
 
 
+def quality_is(name: str) -> str:
+    """What a quality is, in words."""
+    return {NONE: "the same for every row", TOKENS: "the reply's number of tokens"}.get(name, f"what {name} prefers")
+
+
 def shares(found: RowScore) -> RowScore:
     """A quality as the share of rows that a row is at least as good as, in (0, 1]; equal rows share their mean rank."""
     there = ~found.is_null

@@ -251,6 +251,7 @@ def overridden(
     model: str | None = None,
     evals: Sequence[str] = (),
     target: str | None = None,
+    limit: int | None = None,
 ) -> Recipe:
     """The recipe with these in place of its own. Paths are relative to the working folder.
 
@@ -259,7 +260,7 @@ def overridden(
     Raises InputError where the recipe has no use for evaluation sets, where two have one name, and where with another pool it
     would still look at the embedded sample.
     """
-    changed: dict[str, Any] = {}
+    changed: dict[str, Any] = {} if limit is None else {"limit": limit}
     if pool:
         changed["pool"] = tuple(_here(path) for path in pool)
     if model is not None:

@@ -123,6 +123,8 @@ def score(
         if method in asked:
             data, known = found[name]
             remarks += [f"{name}: {text}" for text in method.remarks(data, known)]
+            if (scored := method.scored_by()) is not None and method.unscored() is None:
+                remarks.append(f"{name}: its score is {scored}, its quality of a row; what it picks depends on other rows too")
             preferences[name], scores = method.preference(known), method.score(known)
         else:
             remarks.append(f"{name}: {method.unscored()}, so nothing was computed for it; `curate select` gives its picks")

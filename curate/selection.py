@@ -176,6 +176,7 @@ def select(
         "shortfall": picks.shortfall,
         "computed_rows": computed,
         "reused_rows": len(prepared.pool) - computed,
+        **{f"computed_rows_{role}": engine.computed_rows(rows) for role, rows in prepared.data.others.items()},
         "remarks": said,
         "select_seconds": known(took[0]),
         "select_flops": known(took[1]),

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from curate.scoring import Scores
 
 PICKS = {
-    "method": pl.String, "defect": pl.String, "enrichment": pl.Float64, "low": pl.Float64, "high": pl.Float64,
-    "kept": pl.Float64, "kept_clean": pl.Float64, "rare_covered": pl.Float64, "rare_groups": pl.Int64, "seeds": pl.Int64,
-    "selections": pl.Int64, "rows": pl.Float64, "agree": pl.Float64, "agree_random": pl.Float64,
+    "method": pl.String, "defect": pl.String, "defect_rows": pl.Int64, "enrichment": pl.Float64, "low": pl.Float64,
+    "high": pl.Float64, "kept": pl.Float64, "kept_clean": pl.Float64, "rare_covered": pl.Float64, "rare_groups": pl.Int64,
+    "seeds": pl.Int64, "selections": pl.Int64, "rows": pl.Float64, "agree": pl.Float64, "agree_random": pl.Float64,
 }  # fmt: skip
 
 
@@ -66,11 +66,11 @@ def picks_table(
     picks   for each method its picks, one array of positions per seed.
     tokens  for methods that choose tokens, int [k, 2] beside each array of picks: reply tokens of the row, and how many are kept.
 
-    One row per method and defect: enrichment (the defect's share among the picks over its share in the pool, seeds pooled),
-    low, high; kept, the share of reply tokens that is kept of picked rows with the defect, and kept_clean, of untouched ones
-    (null where all tokens count). The same on each of a method's rows: rare_covered of rare_groups as a mean over seeds;
-    seeds; rows picked, a mean over seeds; selections, how many different ones; agree, the mean Jaccard overlap of two seeds'
-    picks, and agree_random, what random picks of these sizes have in expectation (null where all seeds pick the same).
+    One row per method and defect: defect_rows, of the pool; enrichment (the defect's share among the picks over its share in the
+    pool, seeds pooled), low, high; kept, the share of reply tokens that is kept of picked rows with the defect, and kept_clean,
+    of untouched ones (null where all tokens count). The same on each of a method's rows: rare_covered of rare_groups as a mean
+    over seeds; seeds; rows picked, a mean over seeds; selections, how many different ones; agree, the mean Jaccard overlap of two
+    seeds' picks, and agree_random, what random picks of these sizes have in expectation (null where all seeds pick the same).
     """
     clean = planted == None  # noqa: E711
     lines = []
@@ -96,7 +96,8 @@ def picks_table(
                 "kept_clean": None if counted is None else _share_kept(counted[picked == None]),  # noqa: E711
             }
             of_defect = {"enrichment": found.value, "low": found.low, "high": found.high}
-            lines.append({"method": name, "defect": defect, **of_defect, **kept, **of_method})
+            there = {"defect_rows": int((planted == defect).sum())}
+            lines.append({"method": name, "defect": defect, **there, **of_defect, **kept, **of_method})
     return pl.DataFrame(lines, schema=PICKS)
 
 

@@ -19,6 +19,11 @@ def at_lines(places: Sequence[tuple[str, int]], most: int = 10) -> str:
     return ", ".join(said) + (f" and {len(places) - most:,} more" if len(places) > most else "")
 
 
+def rows_called(role: str) -> str:
+    """What the rows of a role are called in sentences."""
+    return {"existing": "existing data"}.get(role, f"the {role}")
+
+
 def known(number: float) -> float | None:
     """None for NaN, as JSON and tables have it."""
     return None if math.isnan(number) else number

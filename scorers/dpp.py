@@ -11,7 +11,7 @@ from curate.embedding.similarity import check_gamma, comparable, similarity_of
 from curate.lm.gradient_config import FreshAdapters, GradientConfig
 from curate.lm.models import ModelSpec
 from curate.method import SETS, Cost, Data, Method
-from curate.quality import DESCRIPTION, NONE, TOKENS, quality, quality_readers, quality_requests, shares
+from curate.quality import DESCRIPTION, NONE, TOKENS, quality, quality_is, quality_readers, quality_requests, shares
 from curate.requests import Embed, Gradients, Request
 from curate.selectors.dpp import dpp
 from curate.selectors.similarity import Similarity, SimilarityName
@@ -104,6 +104,10 @@ class DPP(Method):
     def unscored(self) -> str | None:
         """That it chooses sets, where no quality is asked for."""
         return f"{self.name} {SETS}" if self.quality == NONE else None
+
+    def scored_by(self) -> str | None:
+        """The quality."""
+        return quality_is(self.quality)
 
     def score(self, signal: Rated) -> RowScore:
         """The quality [n]; null where there is none."""

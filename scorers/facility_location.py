@@ -16,6 +16,7 @@ from curate.selectors.facility_location import Greedy, maximise
 from curate.selectors.kernels import Vectors
 from curate.selectors.similarity import SimilarityName
 from curate.signals import RowScore, RowVector
+from curate.wording import rows_called
 
 if TYPE_CHECKING:
     import polars as pl
@@ -94,7 +95,7 @@ class FacilityLocation(Method):
         if rows and len(values):
             others = comparable(seen[Embed(data.embedder, rows)], similarity)
             if others.is_null.all():
-                raise InputError(f"{self.name}: no row of the {rows.role} has an embedding: {others.reasons[0]}")
+                raise InputError(f"{self.name}: no row of {rows_called(rows.role)} has an embedding: {others.reasons[0]}")
             near = Vectors(values, others.values[~others.is_null], similarity=similarity).best_of_columns()
         if objective == "mi":
             return Covering(pool.reasons, Coverage.of_target(kernel, near, eta=self.eta, form=self.form))

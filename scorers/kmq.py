@@ -11,7 +11,7 @@ from curate.budget import Limit
 from curate.errors import InputError
 from curate.lm.models import ModelSpec
 from curate.method import Cost, Data, Method
-from curate.quality import DESCRIPTION, quality, quality_readers, quality_requests
+from curate.quality import DESCRIPTION, quality, quality_is, quality_readers, quality_requests
 from curate.requests import Embed, Request
 from curate.selectors.clusters import CANDIDATES, ROWS_PER_CLUSTER, best_k
 from curate.selectors.kmeans import kmeans
@@ -109,6 +109,10 @@ class KMQ(Method):
     def score(self, signal: Clustered) -> RowScore:
         """The quality of each row."""
         return RowScore(np.where(signal.reasons == None, signal.quality.values, np.nan), signal.reasons)  # noqa: E711
+
+    def scored_by(self) -> str | None:
+        """The quality."""
+        return quality_is(self.quality)
 
     def remarks(self, data: Data, signal: Any) -> list[str]:
         """How many clusters, and why one where k was to be found."""

@@ -275,6 +275,7 @@ def test_paths_of_the_command_line_are_relative_to_it(tmp_path, monkeypatch):
     held_out = str(tmp_path / "held_out.jsonl")
     assert changed.evals == [("sums:exact_match:gsm8k", held_out), ("held_out", held_out)]
     assert changed.stages[1] == recipe.stages[1] and overridden(recipe) == recipe
+    assert overridden(recipe, limit=7).limit == 7 and overridden(recipe.model_copy(update={"limit": 9})).limit == 9
     assert overridden(recipe, pool=["hub:org/name"]).pool == overridden(recipe, pool=["org/name"]).pool == ("hub:org/name",)
     for wrong, said in (
         ({"pool": ["gone.jsonl"]}, "gone.jsonl: no such file"),

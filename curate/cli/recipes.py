@@ -26,12 +26,14 @@ class Replacements:
         list[str] | None, Option("--eval", help="held-out conversations of compare stages, as for `curate compare`; repeat")
     ] = None
     target: Annotated[str | None, Option("--target", help="examples of what the model should become good at")] = None
+    limit: Annotated[int | None, Option("--limit", min=1, help="read the first N rows of the pool only")] = None
 
     def applied(self, recipe: Any) -> Any:
         """The recipe with these. Raises InputError as `curate.recipe.overridden` does."""
         from curate.recipe import overridden
 
-        return overridden(recipe, pool=self.pool or (), model=self.model, evals=self.evals or (), target=self.target)
+        pool, evals = self.pool or (), self.evals or ()
+        return overridden(recipe, pool=pool, model=self.model, evals=evals, target=self.target, limit=self.limit)
 
 
 @dataclass(frozen=True, kw_only=True)

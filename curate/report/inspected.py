@@ -26,7 +26,7 @@ def show_inspection(console: Console, found: Inspection) -> None:
     console.print(Text(account_of(s)))
     if s["rows_written"] > s["rows_pool"]:
         console.print(Text(f"repeats: the {counted(s['rows_pool'])} are written and trained on as {s['rows_written']:,}"))
-    console.print(Text(f"shape: {', '.join(f'{shape} {rows:,}' for shape, rows in s['shapes'].items())}"))
+    console.print(Text(f"shape: {', '.join(f'{shape} {rows:,}' for shape, rows in s['shapes'].items())}{_shapeless(s)}"))
     columns = (f"tokens ({s['tokenizer']})", "5%", "median", "95%", "most", "in all")
     spreads = (("a row", s["tokens"]), ("its replies", s["response_tokens"]))
     lines = [[name, *(f"{spread[key]:,.0f}" for key in ("p5", "median", "p95", "max", "total"))] for name, spread in spreads]
@@ -55,6 +55,12 @@ def show_inspection(console: Console, found: Inspection) -> None:
     if found.examples:
         legend = Text.assemble("what is learned from is ", (f"{OPEN}green and in brackets{CLOSE}", "green"), "; the rest is read")
         console.print(legend, style="dim")
+
+
+def _shapeless(s: Mapping[str, Any]) -> str:
+    """That shapes are of the rows that were read and kept, where others came in."""
+    kept = sum(s["shapes"].values())
+    return f" (of the {counted(kept)} that could be read and are kept)" if kept < s["rows_in"] else ""
 
 
 def _show_sources(console: Console, sources: Mapping[str, Mapping[str, Any]], near: bool, repeated: bool) -> None:

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
+from rich.text import Text
 from scipy.stats import spearmanr
 
 from curate.observation import Observed
@@ -15,6 +16,8 @@ from curate.report.truth import show_auroc, show_picks_truth
 from curate.scoring import Scores
 from curate.truth import Judged
 from curate.wording import account_of
+
+WITH_LENGTH = "with length: rank correlation (Spearman) of a score with the reply's tokens, from -1 to +1"
 
 
 def show_scores(console: Console, scores: Scores, judged: Judged | None, out: str) -> None:
@@ -25,6 +28,7 @@ def show_scores(console: Console, scores: Scores, judged: Judged | None, out: st
         markup=False,
     )
     console.print(_spread("method", "scored", scores.frame, scores.methods))
+    console.print(Text(WITH_LENGTH, style="dim"))
     if judged is not None:
         console.print(show_auroc(judged.scores))
         if judged.picks is not None:
@@ -32,11 +36,11 @@ def show_scores(console: Console, scores: Scores, judged: Judged | None, out: st
     console.print(f"written {out}", highlight=False)
 
 
-def show_observed(observed: Observed) -> Table:
+def show_observed(observed: Observed) -> Group:
     """The same of observables; of lists and vectors how long they are."""
     known = ("row_id", "source", "tokens", "response_tokens", "file", "line", "id")
     names = [name for name in observed.frame.columns if name not in known and not name.endswith("_null")]
-    return _spread("observable", "rows", observed.frame, names)
+    return Group(_spread("observable", "rows", observed.frame, names), Text(WITH_LENGTH, style="dim"))
 
 
 def _spread(what: str, there: str, frame: pl.DataFrame, names: Sequence[str]) -> Table:

@@ -13,7 +13,7 @@ from curate.comparison.verdict import Verdict
 from curate.evaluation.metrics import find_metric
 from curate.measurement import Evaluation
 from curate.report.table import printable, show_table
-from curate.wording import account_of, counted
+from curate.wording import account_of, counted, rows_called
 
 VERDICT_COLUMNS = ("method", "budget", "mean", "vs random", "answer", "vs as long")
 COST_COLUMNS = ("method", "budget", "rows", "epochs", "steps", "loss tokens", "select", "train", "pays after")
@@ -76,7 +76,7 @@ def show_selection(summary: Mapping[str, Any], out: str | None, notes: Sequence[
         f"read      {account_of(summary)}",
         f"picked    {counted(summary['selected'])} ({share:.1%}), {summary['selected_tokens']:,} of {summary['pool_tokens']:,} "
         f"tokens, by {summary['method']} with {summary['scorer_model']}",
-        f"computed  {counted(summary['computed_rows'])}; {summary['reused_rows']:,} reused from the store; "
+        f"computed  {counted(summary['computed_rows'])}; {summary['reused_rows']:,} reused from the store{_beside(summary)}; "
         f"{summary['seconds']:.1f} s",
     ]
     if "kept_reply_tokens" in summary:
@@ -91,6 +91,12 @@ def show_selection(summary: Mapping[str, Any], out: str | None, notes: Sequence[
     if out:
         lines.append(f"written   {out}")
     return Text("\n".join(lines))
+
+
+def _beside(summary: Mapping[str, Any]) -> str:
+    """Rows of the target or of existing data that were computed."""
+    roles = {role: summary.get(f"computed_rows_{role}", 0) for role in ("target", "existing")}
+    return "".join(f"; {counted(rows)} of {rows_called(role)}" for role, rows in roles.items() if rows)
 
 
 def show_frame(console: Console, frame: pl.DataFrame, title: str, limit: int = 20) -> None:

@@ -50,6 +50,13 @@ def test_remarks_are_shown():
     assert "note      by 3 of 9 pairs" in shown and "note      kept" in shown
 
 
+def test_rows_beside_the_pool_are_counted():
+    console = Console(record=True, width=120)
+    summary = Counter(rows_pool=60, selected=1, reused_rows=60, computed_rows_target=20, computed_rows_existing=0, seconds=1)
+    console.print(show_selection(summary, None))
+    assert "computed  0 rows; 60 reused from the store; 20 rows of the target; 1.0 s" in console.export_text()
+
+
 def test_one_method_says_all_of_itself():
     console = Console(record=True, width=100)
     show_method(console, entry("lobass"))

@@ -44,6 +44,16 @@ def test_repeats_are_shown_by_source(inspected, make_pool):
     assert "repeats: the 12 rows are written and trained on as 20" in text
 
 
+def test_shapes_say_of_which_rows_they_are(inspected, make_pool):
+    _, _, text = inspected(make_pool(range(12)))
+    assert "shape: messages 12 lengths" in text
+    summary, _, text = inspected(
+        make_pool([*range(12), 3], messages=lambda i: said("Who?") if i == 5 else said(f"Who {i}?", "Me."))
+    )
+    assert (summary["rows_in"], summary["rows_rejected"], summary["rows_duplicate"]) == (13, 1, 1)
+    assert "shape: messages 11 (of the 11 rows that could be read and are kept)" in text
+
+
 def test_what_is_learned_is_marked_without_colour(inspected, make_pool):
     pool = make_pool([0], messages=lambda i: said("Who?", "Me.", "Sure?", "Yes."))
     _, [example], text = inspected(pool, examples=1)

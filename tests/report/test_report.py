@@ -129,6 +129,35 @@ def test_scores(show, engine, small_pool, tiny):
     [random, longest] = [line.split() for line in lines if line.startswith(("random", "longest"))][:2]
     assert random[:3] == ["random", "24", "0"] and longest[-1] == "+1.00"
     assert any("AUROC" in line for line in lines) and "written out" in lines
+    assert "with length: rank correlation (Spearman) of a score with the reply's tokens, from -1 to +1" in lines
+
+
+def test_what_chance_may_have_done_is_marked(show, engine, make_pool, tiny):
+    """One short row of 24 is below every other: 1.00, and nothing to go by. Six are."""
+    pool = make_pool(range(24), planted=lambda i: {0: "one"}.get(i, "short" if i % 4 == 0 else None))
+    scores = curate.score(pool, ["longest"], model=tiny, engine=engine, budget=6)
+    judged = judge(scores, "planted")
+    auroc, picks = (
+        "\n".join(show(table, 120)) for table in (show_auroc(judged.scores), show_picks_truth(judged.picks, "source"))
+    )
+    for text, value in ((auroc, "1.00"), (picks, "0.00")):
+        assert "(1)" in text and "(5)" in text and "Behind a defect the rows that have it; ~: the 95% interval covers" in text
+        line = next(line for line in text.splitlines() if line.startswith("longest"))
+        assert f"~{value}" in line
+    assert judged.scores.sort("defect").select("rows").to_series().to_list() == [1, 5]
+    assert judged.picks.sort("defect")["defect_rows"].to_list() == [1, 5]
+    assert [line.split()[1:] for line in auroc.splitlines() if line.startswith("longest")] == [["~1.00", "1.00"]]
+
+
+def test_whose_score_it_is_where_it_is_a_quality(engine, small_pool, tiny):
+    scores = curate.score(small_pool, ["longest", "kmq:clusters=2", "kmq:clusters=2:quality=random"], model=tiny, engine=engine)
+    said = "its quality of a row; what it picks depends on other rows too"
+    about = [remark for remark in scores.manifest["remarks"] if "its score is" in remark]
+    assert about == [
+        f"kmq:clusters=2: its score is the reply's number of tokens, {said}",
+        f"kmq:clusters=2:quality=random: its score is what random prefers, {said}",
+    ]
+    assert scores.frame["kmq:clusters=2"].to_list() == scores.frame["longest"].to_list()
 
 
 def test_auroc_says_how_well_a_score_finds_defects(engine, make_pool, tiny):
@@ -137,7 +166,7 @@ def test_auroc_says_how_well_a_score_finds_defects(engine, make_pool, tiny):
     scores = curate.score(pool, ["longest"], model=tiny, engine=engine)
     [line] = judge(scores, "planted").scores.to_dicts()
     assert (line["method"], line["defect"], line["rows"]) == ("longest", "short", 6)
-    assert line["auroc"] == 1.0 and show_auroc(judge(scores, "planted").scores).row_count == 1
+    assert line["auroc"] == 1.0 and show_auroc(judge(scores, "planted").scores).renderables[1].row_count == 1
 
 
 @pytest.mark.parametrize("column, words", [("nothing", "no column nothing"), ("messages", "does not name defects")])
@@ -158,7 +187,7 @@ def test_enrichment_of_defects_among_picks(make_pool):
     table = {line["method"]: line["enrichment"] for line in judged.to_dicts()}
     assert table == {"a": pytest.approx(1.5), "b": pytest.approx(0.0)}
     defects, rows = show_picks_truth(judged, "source").renderables
-    assert defects.row_count == rows.row_count == 2
+    assert defects.renderables[1].row_count == rows.row_count == 2
 
 
 # inspect

@@ -178,7 +178,10 @@ def test_on_the_command_line(make_pool, tiny, tmp_path, monkeypatch, capsys):
     frame = pl.read_parquet(tmp_path / "one" / "selection.parquet")
     assert frame["gain"].is_sorted(descending=True) and frame["reason"][0].startswith("gain ")
     assert frame["score"][0] == pytest.approx(frame["gain"][0], rel=1e-5)
+    assert found["computed_rows"] == 24 and "computed_rows_target" not in found
     assert _main([*command, "--target", str(target), "--out", str(tmp_path / "two")]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["computed_rows"], found["reused_rows"], found["computed_rows_target"]) == (0, 24, 4)
     assert frame["row_id"].to_list() != pl.read_parquet(tmp_path / "two" / "selection.parquet")["row_id"].to_list()
     capsys.readouterr()
     assert _main([*command, "--target", str(target), "--plan", "--set", "objective=mi"]) == 0
