@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.selectors.cholesky import Gram
-from curate.selectors.dpp import SMALLEST, Features, greedy_map
+from curate.selectors.greedy_map import SMALLEST, Features, greedy_map
 from curate.selectors.similarity import Similarity
 
 PICKS = 1_000

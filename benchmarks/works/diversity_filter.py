@@ -1,9 +1,9 @@
 """The diversity filter in score order
 
-Vectors of as many groups as are to be kept, a few per cent of them apart from their group, in a random order of scores; rows whose
-cosine with a kept one is above 0.9 are left out until enough are kept. The peer is the loop of deita's filter with its defaults, one
-row at a time: it gathers the vectors kept so far, makes tensors and unit vectors of them, and compares. `picks` is a checksum of
-the rows kept in their order, `looked at` how many rows the rule had to see.
+Vectors in as many groups as rows are to be kept, in a random order of scores; rows whose cosine with a kept one is above 0.9
+(those of a group have one of about 0.95) are left out until enough are kept. The peer is the loop of deita's filter with its
+defaults, a row at a time: it gathers the vectors kept so far, makes tensors and unit vectors of them, and compares. `picks` is a
+checksum of the rows kept in their order, `looked at` how many rows the rule had to see.
 """
 
 from zlib import crc32
@@ -18,7 +18,7 @@ THRESHOLD = 0.9
 
 
 def data(n: int, d: int, groups: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """(float32 [n, d], scores [n]). Rows of a group have a cosine of about 0.95."""
+    """(float32 [n, d], scores [n])."""
     rng = np.random.default_rng(seed)
     centres = rng.standard_normal((groups, d), dtype=np.float32)
     found = centres[rng.integers(groups, size=n)] + np.float32(0.23) * rng.standard_normal((n, d), dtype=np.float32)

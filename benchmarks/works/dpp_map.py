@@ -1,9 +1,9 @@
 """Greedy MAP of a determinantal point process on vectors, kernel included
 
-Gaussian vectors around a thousand centres and the kernel exp((cos - 1) / 2), which has full rank; k picks. `picks` is a checksum of
-the picks in their order, so equal numbers are equal picks. The published algorithm keeps up the variance of every row at each step
-and is given a dense kernel in float64, which its user has to compute: `kernel` is how many of its seconds that took. DPPy samples
-from such processes and has no greedy MAP.
+Gaussian vectors around a thousand centres and the kernel exp((cos - 1) / 2), which has full rank; k picks. `picks` is a checksum
+of the picks in their order, so equal numbers are equal picks. The published algorithm keeps up the variance of every row at each
+step and is given a dense kernel in float64, which its user has to compute: `kernel` is how many of its seconds that took. DPPy
+samples from such processes and has no greedy MAP.
 """
 
 import time

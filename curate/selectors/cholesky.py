@@ -4,7 +4,6 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
 
 _PANEL = 64  # columns that are solved for at once
 _CHUNK = 8 * _PANEL  # columns of a stored piece: a page of memory for each row
@@ -42,6 +41,8 @@ class LazyFactor:
 
     def update(self, rows: NDArray[np.int64]) -> None:
         """Bring these rows, each named once and none of them taken, up to date."""
+        from scipy.linalg import solve_triangular  # takes long to import
+
         rows = rows[np.argsort(self.known[rows], kind="stable")]
         known, taken = self.known[rows], self.taken
         work = np.empty((len(rows), taken))
@@ -49,7 +50,7 @@ class LazyFactor:
             first = place * _CHUNK
             has = int(np.searchsorted(known, first, side="right"))
             if has < len(rows):
-                work[has:, first : first + _CHUNK] = chunk.read(rows[has:])[:, : taken - first]
+                work[has:, first : first + _CHUNK] = chunk.read(rows[has:], taken - first)
         begin = int(known[0]) if len(rows) else taken
         for first in range(begin, taken, _PANEL):
             last = min(first + _PANEL, taken)
@@ -62,28 +63,53 @@ class LazyFactor:
             found = np.where(np.arange(first, last) >= known[:short, None], found, 0)
             self.variance[rows[:short]] -= np.einsum("ij,ij->i", found, found)
         self.variance[rows] = np.maximum(self.variance[rows], 0)
-        for place in range(begin // _CHUNK, -(-taken // _CHUNK)):
-            if place == len(self._chunks):
-                self._chunks.append(_Chunk(len(self.known)))
-            first, last = max(place * _CHUNK, begin), min((place + 1) * _CHUNK, taken)
+        for first in range(begin, taken, _CHUNK):
+            last = min(first + _CHUNK, taken)
             short = int(np.searchsorted(known, last))
-            self._chunks[place].write(rows[:short], first - place * _CHUNK, work[:short, first:last])
+            self._store(rows[:short], first, work[:short, first:last])
         self.known[rows] = taken
 
-    def take(self, j: int) -> None:
-        """Add row j, which must be up to date, to the taken ones."""
-        t = self.taken
-        if t == len(self._picked):
-            self._picked = np.concatenate([self._picked, np.empty(t, dtype=np.int64)])
-            lower, self._lower = self._lower, np.empty((2 * t, 2 * t))
-            self._lower[:t, :t] = lower
-        at = np.array([j])
+    def entries(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """float64 [p, taken]: c_i of rows that are up to date."""
+        found = np.empty((len(rows), self.taken))
         for place, chunk in enumerate(self._chunks):
             first = place * _CHUNK
-            self._lower[t, first : min(first + _CHUNK, t)] = chunk.read(at)[0, : t - first]
-        self._lower[t, t] = np.sqrt(self.variance[j])
-        self._picked[t] = j
-        self.taken += 1
+            found[:, first : first + _CHUNK] = chunk.read(rows, self.taken - first)
+        return found
+
+    def take(self, rows: NDArray[np.int64], places: list[int], columns: NDArray[np.float64]) -> None:
+        """Add rows[places] to the taken ones, in this order.
+
+        rows up to date; columns float64 [s, p]: the next entries of each of them, as the picks were made.
+        """
+        if not places:
+            return
+        t, s = self.taken, len(places)
+        picked = rows[places]
+        if t + s > len(self._picked):
+            size = max(2 * len(self._picked), t + s)
+            self._picked = np.concatenate([self._picked[:t], np.empty(size - t, dtype=np.int64)])
+            lower, self._lower = self._lower, np.empty((size, size))
+            self._lower[:t, :t] = lower[:t, :t]
+        self._lower[t : t + s, :t] = self.entries(picked)
+        self._lower[t : t + s, t : t + s] = np.tril(columns[:, places].T)
+        self._picked[t : t + s] = picked
+        self.taken += s
+        left = np.ones(len(rows), dtype=bool)
+        left[places] = False
+        others, columns = rows[left], columns[:, left]
+        self._store(others, t, columns.T)
+        self.variance[others] = np.maximum(self.variance[others] - np.einsum("ij,ij->j", columns, columns), 0)
+        self.known[others] = self.taken
+
+    def _store(self, rows: NDArray[np.int64], first: int, values: NDArray[np.float64]) -> None:
+        """Keep values [p, w] as the entries of these rows from `first` on."""
+        last = first + values.shape[1]
+        for place in range(first // _CHUNK, -(-last // _CHUNK)):
+            if place == len(self._chunks):
+                self._chunks.append(_Chunk(len(self.known)))
+            begin, end = max(place * _CHUNK, first), min((place + 1) * _CHUNK, last)
+            self._chunks[place].write(rows, begin - place * _CHUNK, values[:, begin - first : end - first])
 
 
 class _Chunk:
@@ -94,8 +120,9 @@ class _Chunk:
         self.place = np.full(n, -1, dtype=np.int64)
         self.used = 0
 
-    def read(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        return self.values[self.place[rows]]
+    def read(self, rows: NDArray[np.int64], columns: int) -> NDArray[np.float64]:
+        """The first `columns` entries, or all that there are."""
+        return self.values[self.place[rows], :columns]
 
     def write(self, rows: NDArray[np.int64], first: int, values: NDArray[np.float64]) -> None:
         new = rows[self.place[rows] < 0]

@@ -74,8 +74,7 @@ def diversity_filter(
             f"{len(order) - picked.size:,} have a cosine above {threshold:g} with one of them."
         )
     reasons = [
-        "cosine " + f"{cosine:.3f} with the nearest row before it" if i else "the highest score"
-        for i, cosine in enumerate(cosines)
+        f"cosine {cosine:.3f} with the nearest row before it" if i else "the highest score" for i, cosine in enumerate(cosines)
     ]
     return Picks(picked, rated[picked], [None] * picked.size, reasons, n - order.size, said), left_out.whole()
 
@@ -140,7 +139,7 @@ class _Block:
     """Some rows that follow on those taken, in their order.
 
     apart    bool [b]: which of them are to be taken.
-    nearest  int64 [b]: of the rows taken before each the nearest, exact for those that are not apart. cosine float64 [b]: with it.
+    nearest  int64 [b]: of the rows taken before each the nearest; cosine float64 [b]: with it. Exact for those not apart.
     """
 
     def __init__(self, taken: _Taken, rows: NDArray[np.int64], threshold: float) -> None:
@@ -165,8 +164,8 @@ class _Columns:
     def __init__(self) -> None:
         self._parts: list[tuple[NDArray, NDArray, NDArray]] = []
 
-    def add(self, *part: NDArray) -> None:
-        self._parts.append(part)  # type: ignore[arg-type]
+    def add(self, left_out: NDArray, taken: NDArray, cosine: NDArray) -> None:
+        self._parts.append((left_out, taken, cosine))
 
     def whole(self) -> TooNear:
         empty = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0))

@@ -10,7 +10,8 @@ from hypothesis.extra.numpy import arrays
 
 from curate.budget import Limit
 from curate.selectors.cholesky import LazyFactor
-from curate.selectors.dpp import SMALLEST, Features, dpp, greedy_map
+from curate.selectors.dpp import dpp
+from curate.selectors.greedy_map import SMALLEST, Features, greedy_map
 from curate.selectors.similarity import Similarity
 
 NAN = float("nan")
@@ -151,13 +152,18 @@ def test_on_kernels_of_any_kind_of_ties_and_ranks(data):
     assert [j for j, *_ in found] == [j for j, *_ in kept_up]
 
 
-@pytest.mark.parametrize("sizes", [(1, 1, 1), (2, 8, 5), (512, 512, 4096)])
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (3, 20, 7), (64, 5, 64)])
 def test_how_many_rows_are_looked_at_together_changes_nothing(sizes, monkeypatch):
     values = clustered(np.random.default_rng(1), 300, 16)
     want = [j for j, *_ in plain(sphere(values, 1.0))]
-    for name, size in zip(("_FEWEST", "_MOST", "_HOT"), sizes):
-        monkeypatch.setattr(f"curate.selectors.dpp.{name}", size)
-    assert [j for j, *_ in greedy_map(Features(values))] == want[:]
+    for name, size in zip(("_MOST", "_HOT", "_WIDTH"), sizes):
+        monkeypatch.setattr(f"curate.selectors.greedy_map.{name}", size)
+    assert [j for j, *_ in greedy_map(Features(values, Similarity("sphere")))] == want
+
+
+def rest_of(s, taken, i):
+    """The variance of i given those taken, from nothing."""
+    return s[i, i] - (s[i, taken] @ np.linalg.solve(s[np.ix_(taken, taken)], s[taken, i]) if taken else 0)
 
 
 @settings(max_examples=40, deadline=None)
@@ -171,15 +177,23 @@ def test_a_factor_that_is_brought_up_to_date_here_and_there(seed):
         patch.setattr("curate.selectors.cholesky._PANEL", 2)
         patch.setattr("curate.selectors.cholesky._CHUNK", 4)
         factor, left, taken = LazyFactor(Matrix(s)), list(range(14)), []
-        for _ in range(12):
+        while left:
             some = rng.permutation(left)[: rng.integers(0, len(left) + 1)]
             factor.update(some)
             for i in some:
-                rest = s[i, taken] @ np.linalg.solve(s[np.ix_(taken, taken)], s[taken, i]) if taken else 0
-                assert factor.variance[i] == pytest.approx(s[i, i] - rest, rel=1e-8)
-            factor.update(np.array(left[:1]))
-            factor.take(left[0])
-            taken.append(left.pop(0))
+                assert factor.variance[i] == pytest.approx(rest_of(s, taken, i), rel=1e-8)
+            some = np.array(left[: rng.integers(1, 4)])  # of these the first one or two are taken
+            factor.update(some)
+            rest = s[np.ix_(some, some)]
+            if taken:
+                rest = rest - s[np.ix_(some, taken)] @ np.linalg.solve(s[np.ix_(taken, taken)], s[np.ix_(taken, some)])
+            places = list(range(min(len(some), int(rng.integers(1, 3)))))
+            columns = np.linalg.cholesky(rest)[:, places].T
+            factor.take(some, places, columns)
+            taken += [left.pop(0) for _ in places]
+            if not left:
+                break
+            assert factor.variance[some[len(places) :]] == pytest.approx([rest_of(s, taken, i) for i in some[len(places) :]])
             assert (
                 factor.variance[left]
                 >= [s[i, i] - s[i, taken] @ np.linalg.solve(s[np.ix_(taken, taken)], s[taken, i]) - 1e-9 for i in left]
