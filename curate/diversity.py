@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.selectors.dpp import SMALLEST, Features, Gram, greedy_map
+from curate.selectors.cholesky import Gram
+from curate.selectors.greedy_map import SMALLEST, Features, greedy_map
 from curate.selectors.similarity import Similarity
 
 PICKS = 1_000

@@ -1,10 +1,17 @@
 """Greedy MAP of a determinantal point process against determinants computed from nothing."""
 
+from itertools import islice
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from curate.budget import Limit
-from curate.selectors.dpp import Features, Matrix, dpp, greedy_map
+from curate.selectors.cholesky import LazyFactor
+from curate.selectors.dpp import dpp
+from curate.selectors.greedy_map import SMALLEST, Features, greedy_map
 from curate.selectors.similarity import Similarity
 
 NAN = float("nan")
@@ -34,6 +41,34 @@ def brute(s, k, quality=None, theta=0.0):
         picked.append(int(np.argmax(np.array(found) >= max(found) - 1e-12)))
         gains.append(max(found))
     return picked, gains
+
+
+class Matrix:
+    """A kernel that is held."""
+
+    def __init__(self, values):
+        self.values, self.diagonal = values, values.diagonal().copy()
+
+    def block(self, rows, columns):
+        return self.values[np.ix_(rows, columns)]
+
+
+def plain(s, logs=None, theta=0.0):
+    """Fast greedy MAP as it is published: the variance of every row is kept up at every step."""
+    variance, columns = s.diagonal().copy(), []
+    bonus, weight = (np.zeros(len(s)), 1.0) if logs is None else (theta * logs, 1 - theta)
+    while (variance >= SMALLEST).any():
+        gains = np.where(variance >= SMALLEST, bonus + weight * np.log(np.maximum(variance, SMALLEST)), -np.inf)
+        j = int(np.argmax(gains >= gains.max() - 1e-12 * max(1, abs(gains.max()))))
+        yield j, gains[j], np.log(variance[j])
+        column = (s[j] - sum((c[j] * c for c in columns), np.zeros(len(s)))) / np.sqrt(variance[j])
+        columns.append(column)
+        variance = np.maximum(variance - column**2, 0)
+        variance[j] = 0
+
+
+def clustered(rng, n, d, apart=0.3):
+    return rng.normal(size=(max(2, n // 20), d))[rng.integers(0, max(2, n // 20), n)] + apart * rng.normal(size=(n, d))
 
 
 def sphere(values, gamma):
@@ -87,10 +122,82 @@ def test_similarities(name):
     kernels = {"cosine": cos, "shifted": (1 + cos) / 2, "sphere": np.exp((cos - 1) / 40), "rbf": np.exp(-apart / 20)}
     found = dpp(values, rows(25, 8), similarity=Similarity(name, 0.05))
     assert found.index.tolist() == brute(kernels[name], 8)[0]
-    for held in (0, 100):  # the kernel row by row, and held whole
-        made = Features(values, Similarity(name, 0.05), held=held)
-        np.testing.assert_allclose([made.row(j) for j in range(25)], kernels[name], atol=1e-12)
-        np.testing.assert_allclose(made.diagonal, np.ones(25))
+    made = Features(values, Similarity(name, 0.05))
+    np.testing.assert_allclose(made.block(np.arange(25), np.arange(5, 9)), kernels[name][:, 5:9], atol=1e-12)
+    np.testing.assert_allclose(made.diagonal, np.ones(25))
+
+
+@pytest.mark.parametrize("theta", [0.0, 0.4])
+@pytest.mark.parametrize("gamma", [0.5, 10.0])
+@pytest.mark.parametrize("make", [clustered, lambda rng, n, d: rng.normal(size=(n, d))])
+def test_lazily_the_order_is_that_of_keeping_up_every_row(make, gamma, theta):
+    rng = np.random.default_rng(0)
+    values, logs = make(rng, 900, 24), np.log(rng.integers(1, 500, 900))
+    kept_up = list(islice(plain(sphere(values, gamma), logs, theta), 400))
+    found = list(islice(greedy_map(Features(values, Similarity("sphere", gamma)), logs, theta), 400))
+    assert [j for j, *_ in found] == [j for j, *_ in kept_up]
+    np.testing.assert_allclose([logs for *_, logs in found], [logs for *_, logs in kept_up], atol=1e-7)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_on_kernels_of_any_kind_of_ties_and_ranks(data):
+    """Whole numbers: copies, rows at right angles and spans that are exact."""
+    n, d = data.draw(st.integers(1, 12)), data.draw(st.integers(1, 5))
+    values = data.draw(arrays(np.float64, (n, d), elements=st.integers(-2, 2)))
+    s = values @ values.T
+    logs = data.draw(st.none() | arrays(np.float64, n, elements=st.integers(0, 2)))
+    kept_up = list(plain(s, logs, 0.5))
+    found = list(greedy_map(Matrix(s), logs, 0.5))
+    assert [j for j, *_ in found] == [j for j, *_ in kept_up]
+
+
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (3, 20, 7), (64, 5, 64)])
+def test_how_many_rows_are_looked_at_together_changes_nothing(sizes, monkeypatch):
+    values = clustered(np.random.default_rng(1), 300, 16)
+    want = [j for j, *_ in plain(sphere(values, 1.0))]
+    for name, size in zip(("_MOST", "_HOT", "_WIDTH"), sizes):
+        monkeypatch.setattr(f"curate.selectors.greedy_map.{name}", size)
+    assert [j for j, *_ in greedy_map(Features(values, Similarity("sphere")))] == want
+
+
+def rest_of(s, taken, i):
+    """The variance of i given those taken, from nothing."""
+    return s[i, i] - (s[i, taken] @ np.linalg.solve(s[np.ix_(taken, taken)], s[taken, i]) if taken else 0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_a_factor_that_is_brought_up_to_date_here_and_there(seed):
+    """Panels of 2 columns and chunks of 4, so that rows are left in the middle of either."""
+    rng = np.random.default_rng(seed)
+    root = rng.normal(size=(14, 14))
+    s = root @ root.T + np.eye(14)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("curate.selectors.cholesky._PANEL", 2)
+        patch.setattr("curate.selectors.cholesky._CHUNK", 4)
+        factor, left, taken = LazyFactor(Matrix(s)), list(range(14)), []
+        while left:
+            some = rng.permutation(left)[: rng.integers(0, len(left) + 1)]
+            factor.update(some)
+            for i in some:
+                assert factor.variance[i] == pytest.approx(rest_of(s, taken, i), rel=1e-8)
+            some = np.array(left[: rng.integers(1, 4)])  # of these the first one or two are taken
+            factor.update(some)
+            rest = s[np.ix_(some, some)]
+            if taken:
+                rest = rest - s[np.ix_(some, taken)] @ np.linalg.solve(s[np.ix_(taken, taken)], s[np.ix_(taken, some)])
+            places = list(range(min(len(some), int(rng.integers(1, 3)))))
+            columns = np.linalg.cholesky(rest)[:, places].T
+            factor.take(some, places, columns)
+            taken += [left.pop(0) for _ in places]
+            if not left:
+                break
+            assert factor.variance[some[len(places) :]] == pytest.approx([rest_of(s, taken, i) for i in some[len(places) :]])
+            assert (
+                factor.variance[left]
+                >= [s[i, i] - s[i, taken] @ np.linalg.solve(s[np.ix_(taken, taken)], s[taken, i]) - 1e-9 for i in left]
+            ).all()
 
 
 def test_a_copy_waits_until_nothing_else_is_left():
