@@ -157,6 +157,9 @@ class DELIFT(Staged):
             notes += self._notes(score, pairs, answer)
             if rows == examples:
                 reasons = _never(pairs, answer)
+                if not self._all(rows, examples):  # a row without a vector is nobody's neighbour, for the vector's reason
+                    vectors = seen[Embed(data.embedder, rows)]
+                    reasons = np.where(vectors.is_null, vectors.reasons, reasons)
         if self.diag == "zero":
             found[0] = found[0].without_diagonal()
         stage = stage_of(data, self.objective, self.name)

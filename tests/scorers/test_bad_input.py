@@ -81,6 +81,8 @@ POOLS = {
     "one row": [("What is 1 plus 1?", "It is 2.")],
     "target": [(f"What is {i} minus {i % 5}?", f"It is {i - i % 5}.") for i in range(20, 20 + TARGETS)],
 }
+LETTERS = [f"{'abcd'[i % 4]}" for i in range(12)]  # questions and beginnings of replies: cut there, three rows each are alike
+POOLS["copies"] = [(f"Say {x}.", " ".join([f"{x} is a letter of ours and"] * 6) + f" {i}.") for i, x in enumerate(LETTERS)]
 POOLS["overlap"] = [*POOLS["plain"][:3], *POOLS["target"]]
 
 
@@ -94,9 +96,9 @@ def bad(models, tmp_path_factory):
         (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
     (folder / "empty.jsonl").write_text("")
 
-    def bad(method, *, pool="plain", model="sound", budget=3, target="target", max_length=None):
+    def bad(method, *, pool="plain", model="sound", budget=3, target="target", max_length=None, **settings):
         engine = Engine(store=Store(folder / "store"), device="cpu", max_length=max_length)
-        settings = {**SETTINGS.get(method, {}), **({"proxy": str(models[model])} if method == "s2l" else {})}
+        settings = {**SETTINGS.get(method, {}), **({"proxy": str(models[model])} if method == "s2l" else {}), **settings}
         try:
             found = select(
                 folder / f"{pool}.jsonl", make_method(method, settings), budget=budget, model=models[model], engine=engine,
@@ -134,7 +136,7 @@ def test_more_is_asked_for_than_there_is(bad, method):
 def test_one_row(bad, method):
     found = bad(method, pool="one row", budget=1)
     if method == "nn-cift":
-        assert "nn-cift: u=0.5 of 1 row is 0, and at least 2 are needed; raise u" in found.said
+        assert "nn-cift: the pool has 1 row, and at least 2 are needed" in found.said
     else:
         assert found.picks == 1
 
@@ -160,6 +162,52 @@ def test_it_is_known_beforehand_whether_rows_have_a_score(bad, method):
     found = bad(method).found.scores
     assert (found["score"].null_count() == len(found)) == (why is not None)
     assert why is None or found["null_reason"].unique().to_list() == [why]
+
+
+@every_method
+def test_fewer_different_rows_than_clusters(bad, method):
+    """Twelve rows of which the model can tell four apart: all are rows, ties go to the smaller id, copies score alike."""
+    settings = {"clusters": 8} if method in ("kmq", "iterative-kmq", "s2l") else {}
+    made = bad(method, pool="copies", budget=8, max_length=24, **settings)
+    found, ids = made.found, made.found.pool.row_ids
+    assert made.picks == 8
+    asked = np.array([found.pool.messages(i)[0]["content"] for i in range(len(ids))])
+    assert len(ids) == 12 and len(set(asked)) == 4
+    if make_method(method).by_chance:
+        return
+    scores = found.scores["score"].to_numpy()
+    picked = np.isin(ids, found.frame["row_id"].to_list())
+    for question in set(asked):
+        alike = asked == question
+        assert np.isnan(scores[alike]).all() or np.ptp(scores[alike]) < 1e-9
+        assert (np.diff(picked[alike].astype(int)) <= 0).all()  # those that are picked come first
+    if method == "dpp:features=embedding":
+        assert made.said == "4 of the 8 picks were filled by quality: the picks before them span every row that is left."
+
+
+IDLE = "3 of the 3 picks gain nothing"
+ALIKE = {  # methods for which all rows are then the same: the first by id are picked, and it is said
+    "losses all equal": {"perplexity": "", "lobass": "", "delift": IDLE, "nn-cift": IDLE},
+    "embeddings all equal": {"nn-cift": IDLE, "facility-location": ""},
+}
+
+
+@pytest.mark.parametrize(("model", "method", "said"), [(model, *pair) for model, of in ALIKE.items() for pair in of.items()])
+def test_rows_that_are_all_the_same_are_picked_by_their_ids(bad, model, method, said):
+    made = bad(method, model=model)
+    assert made.found.frame["row_id"].to_list() == made.found.pool.row_ids[:3]
+    assert (made.said is None) if not said else made.said.startswith(said)
+    remarks = " ".join(made.found.summary["remarks"])
+    if method == "nn-cift":
+        how = {"losses": "all values computed are the same", "embeddings": "no better than chance"}[model.split()[0]]
+        assert how in remarks
+
+
+def test_embeddings_that_are_all_the_same_leave_quality(bad):
+    made = bad("dpp:features=embedding", model="embeddings all equal")
+    assert made.said == "2 of the 3 picks were filled by quality: the picks before them span every row that is left."
+    longest = bad("longest", model="embeddings all equal").found.frame["row_id"].to_list()
+    assert made.found.frame["row_id"].to_list() == longest
 
 
 GIVES_NO_GRADIENT = "no row of the target has a gradient at every checkpoint"
