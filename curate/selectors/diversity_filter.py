@@ -121,17 +121,19 @@ class _Taken:
             (units.shape[1] + 8) * 2.0**-24
         )  # of a product of unit vectors in float32, whatever the order of its sum
         some = np.flatnonzero(highest > threshold - 2 * error)
-        at, column = np.nonzero(found[some] >= (highest[some] - 2 * error)[:, None])
+        lowest = np.full(len(units), np.inf, dtype=np.float32)
+        lowest[some] = highest[some] - 2 * error
+        at, column = np.nonzero(found >= lowest[:, None])
         exact = np.empty(len(at))
         for first in range(0, len(at), _PAIRS):
             part = slice(first, first + _PAIRS)
             others = _COSINE.features(self.values[self.rows[column[part]]])
-            exact[part] = np.einsum("ij,ij->i", units[some[at[part]]], others)
-        best = np.full(len(some), -np.inf)
+            exact[part] = np.einsum("ij,ij->i", units[at[part]], others)
+        best = np.full(len(units), -np.inf)
         np.maximum.at(best, at, exact)
         first_of = exact >= best[at] - ROUNDING
         at, column = at[first_of][::-1], column[first_of][::-1]
-        near[some[at]], cosine[some] = self.rows[column], best  # of several the last written, which is the first taken
+        near[at], cosine[some] = self.rows[column], best[some]  # of several the last written, which is the first taken
         return near, cosine
 
 
