@@ -70,12 +70,19 @@ class Method(BaseModel):
         """What stands for it in tables, where that is not its name and settings."""
         return None
 
+    def order(self) -> str:
+        """In which order its picks are, for people."""
+        return "in the order in which they were drawn" if self.by_chance else "best first"
+
     def inputs(self) -> tuple[str, ...]:
         """Files and folders of the user's that the method reads."""
         return ()
 
     def check(self, rows: "Encodings") -> None:
         """Raise InputError where it cannot choose from this pool, as the model to be trained has it. Called before any work."""
+
+    def check_training(self, recipe: TrainConfig, model: ModelSpec) -> None:
+        """Raise InputError where trainings of the model on its picks cannot follow this recipe. Called before any work."""
 
     def spent(self) -> tuple[float, float]:
         """Seconds and FLOPs of choosing that lie before this run and are no request's; NaN where they are not known."""

@@ -6,10 +6,12 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import Field
 
+from curate.lm.models import ModelSpec
 from curate.method import Cost, Data, Method
 from curate.requests import Fit, Observe, Request, Subset
 from curate.signals import RowScore
 from curate.training.config import TrainConfig
+from scorers.in_training import IN_TRAINING, refuse_another_policy
 from scorers.random import drawn
 from scorers.warm_up import warm_up
 
@@ -48,14 +50,16 @@ class Rho1(Method):
 
     def remarks(self, data: Data, signal: Any) -> list[str]:
         """That the picks alone are not the method."""
-        return [
-            "the rows are random, and the tokens are chosen in training: by the recipe in manifest.json (--token-policy rho-1)"
-        ]
+        return [IN_TRAINING]
+
+    def check_training(self, recipe: TrainConfig, model: ModelSpec) -> None:
+        """Raises InputError for another token policy, and for what does not go with one."""
+        refuse_another_policy(self.name, recipe)
+        recipe.under({"token_policy": self.name})
 
     def training(self, data: Data, seen: Mapping[Request, Any], recipe: TrainConfig) -> TrainConfig:
         """The recipe with the token policy and the reference's folder."""
         _, rows = warm_up(data, seen, self.warmup, self.warmup_by)
         assert rows is not None
-        reference = seen[self._fit(data, rows)].folder
-        policy = {"token_policy": "rho-1", "keep_tokens": self.keep, "reference": str(reference)}
-        return TrainConfig(**recipe.every_token().model_dump() | policy)
+        reference = seen[self._fit(data, rows)].folder.absolute()  # a training elsewhere finds it too
+        return recipe.under({"token_policy": self.name, "keep_tokens": self.keep, "reference": str(reference)})

@@ -6,10 +6,13 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import Field
 
+from curate.lm.models import ModelSpec
 from curate.method import Cost, Data, Method
 from curate.requests import Request
 from curate.signals import RowScore
 from curate.training.config import TrainConfig
+from curate.training.layers import check_layer
+from scorers.in_training import IN_TRAINING, refuse_another_policy
 from scorers.random import drawn
 
 
@@ -40,13 +43,20 @@ class SsToken(Method):
 
     def remarks(self, data: Data, signal: Any) -> list[str]:
         """That the picks alone are not the method."""
-        return [
-            "the rows are random, and the tokens are chosen in training: by the recipe in manifest.json (--token-policy sstoken)"
-        ]
+        return [IN_TRAINING]
+
+    def check_training(self, recipe: TrainConfig, model: ModelSpec) -> None:
+        """Raises InputError for another token policy, what does not go with one, and a layer that the model does not have."""
+        refuse_another_policy(self.name, recipe)
+        recipe.under(self._policy())
+        check_layer(self.layer, model)
 
     def training(self, data: Data, seen: Mapping[Request, Any], recipe: TrainConfig) -> TrainConfig:
         """The recipe with the token policy."""
-        policy = {
+        return recipe.under(self._policy())
+
+    def _policy(self) -> dict[str, Any]:
+        return {
             "token_policy": "sstoken",
             "keep_tokens": self.keep,
             "gamma": self.gamma,
@@ -55,4 +65,3 @@ class SsToken(Method):
             "policy_warmup_steps": self.warmup_steps,
             "history_decay": self.history_decay,
         }
-        return TrainConfig(**recipe.every_token().model_dump() | policy)

@@ -50,9 +50,11 @@ def train(
         return print_json({**account, "out": str(output.out)})
     from curate.wording import account_of
 
+    chosen = account["token_policy"]
     console().print(
         f"{account_of(account)}\n"
-        f"trained on {counted(account['rows'])}, {account['tokens']:,} tokens ({account['loss_tokens']:,} in the loss), "
+        f"trained on {counted(account['rows'])}, {account['tokens']:,} tokens ({account['loss_tokens']:,} in the loss"
+        f"{'' if chosen == 'none' else f', chosen by {chosen}'}), "
         f"{account['epochs']:.2f} epochs, {counted(account['steps'], 'step')}, {account['seconds']:.0f} s\n"
         f"training loss of the first batch {account['first_loss']:.3f}, of the last {account['last_loss']:.3f} nats per token\n"
         f"written {output.out}", highlight=False,

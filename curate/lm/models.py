@@ -234,6 +234,22 @@ def load_model(
     return model.eval()
 
 
+@lru_cache(maxsize=8)
+def without_weights(model: ModelSpec) -> "PreTrainedModel":
+    """The model's modules on the meta device: its shape, of which no weight is read. Raises InputError as `load_model`."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    folder, trust = model.folder(), model.trust_remote_code
+    quiet()
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config, trust_remote_code=trust)
+    except Exception as error:  # as above
+        raise InputError(f"the model in {folder} cannot be loaded: {_in_short(error)}") from error
+
+
 def _in_4_bits(dtype: str) -> Any:
     import torch
     from transformers import BitsAndBytesConfig

@@ -229,7 +229,7 @@ def test_the_recipe_of_rho():
     assert fit == TokenCleaning(warmup=4).requests(known, {})[1].model  # one fit serves both
     answers = {r: None for r in asked} | {fit: FittedModel(Path("store/fits/abc/model"), "abc", {})}
     plain = TrainConfig(tokens=500, seed=3, loss="dft")
-    policy = {"token_policy": "rho-1", "keep_tokens": 0.7, "reference": "store/fits/abc/model"}
+    policy = {"token_policy": "rho-1", "keep_tokens": 0.7, "reference": str(Path.cwd() / "store/fits/abc/model")}
     assert Rho1(warmup=4, keep=0.7).training(known, answers, plain) == plain.model_copy(update=policy)
     of_another = TrainConfig(tokens=500, seed=3, loss="dft", token_policy="sstoken", gamma=0.1)
     assert Rho1(warmup=4, keep=0.7).training(known, answers, of_another) == plain.model_copy(update=policy)
