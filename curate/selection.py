@@ -141,7 +141,8 @@ def select(
 
     def pick() -> tuple[RowScore, Picks, list[str]]:
         found = signal(engine, prepared, chosen, seen)
-        return chosen.score(found), choose(prepared, chosen, found, parsed), chosen.remarks(prepared.data, found)
+        picks = choose(prepared, chosen, found, parsed)
+        return chosen.score(found), picks, [*chosen.remarks(prepared.data, found), *picks.remarks]
 
     [(scores, picks, said)] = engine.executor.run([Job("selection", f"select {parsed} by {label(chosen)}", pick)])
     if fill == "random" and picks.shortfall:
