@@ -6,16 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from curate.budget import Budget
 from curate.comparison import compare
 from curate.comparison.overlap import refuse_target_overlap
 from curate.earlier import Earlier, given, number_or_nan
 from curate.engine import Engine
 from curate.evaluation.tasks import Task
+from curate.exports import Chosen
 from curate.files import output_folder
-from curate.manifests import dataset_card, worked_on
-from curate.pool import Pool, accounted_anew, read_pool, refine, write_left_out, write_rows
-from curate.preparation import TOKENS_FILE, as_model, as_pool, as_tasks
+from curate.manifests import worked_on
+from curate.pool import Pool, accounted_anew, read_pool, refine, write_left_out
+from curate.preparation import as_model, as_pool, as_tasks
 from curate.recipe import EVALS, CompareStage, Recipe, RefineStage, SelectStage, TrainStage
 from curate.selection import labels_of, select
 from curate.store import write_manifest
@@ -29,7 +32,7 @@ Done = dict[str, Any]
 
 @dataclass(frozen=True)
 class Kept:
-    """What the stages so far have kept: the rows and, in `pool.labels`, the tokens.
+    """What the stages so far have kept: the rows, in `pool.labels` their tokens, in `pool.policy` how trainings choose tokens.
 
     order   row ids, best first by the last selection.
     cost    seconds and FLOPs that the stages took to choose; NaN where one does not know.
@@ -114,24 +117,23 @@ def _refine(stage: RefineStage, recipe: Recipe, kept: Kept, folder: Path, shared
         accounted_anew(pool), (row_id for row_id in kept.order if row_id in left), time.perf_counter() - start, 0.0
     )
     with output_folder(folder) as out:
-        order = pool.repeated(pool.positions(found.order))
-        write_rows(pool, order, out)
-        write_left_out(pool.report, out)
-        if pool.labels is not None:
-            _write_tokens(pool, [pool.row_ids[i] for i in order], out / TOKENS_FILE, shared)
         said = f"{len(pool):,} conversations, refined by `curate`.\n`manifest.json` says how."
-        (out / "README.md").write_text(dataset_card(said, tokens=pool.labels is not None))
+        _chosen(pool, pool.positions(found.order), shared).write(out, said)
+        write_left_out(pool.report, out)
         asked, made = stage.model_dump(mode="json", exclude_unset=True), worked_on(shared["engine"], pool)
-        write_manifest(out / "manifest.json", {"curate": versions(), "refine": asked, "counts": counts, **made})
+        policy = {} if pool.policy is None else {"recipe": pool.policy}
+        write_manifest(out / "manifest.json", {"curate": versions(), "refine": asked, **policy, "counts": counts, **made})
     return found, {"stage": "refine", "text": f"refine: {account_of(counts)}", **counts}
 
 
-def _write_tokens(pool: Pool, row_ids: list[str], path: Path, shared: dict[str, Any]) -> None:
-    """As a selection writes them: those of the rows that the model can use."""
+def _chosen(pool: Pool, positions: np.ndarray, shared: dict[str, Any]) -> Chosen:
+    """Rows as a selection writes them; the tokens are of those that the model can use."""
     engine, model = shared["engine"], as_model(shared["model"])
-    _, rows, failed = engine.add("pool", pool, model)
+    if pool.labels is None:
+        return Chosen(pool, positions, model.name, policy=pool.policy)
+    _, rows, _ = engine.add("pool", pool, model)
     labels, scored = labels_of(engine.encodings(model, rows), pool.labels)
-    labels.write(path, [row_id for row_id in row_ids if row_id not in failed], scored)
+    return Chosen(pool, positions, model.name, labels, scored, pool.policy)
 
 
 def _select(stage: SelectStage, recipe: Recipe, kept: Kept, folder: Path, shared: dict[str, Any]) -> tuple[Kept, Done]:
@@ -139,7 +141,7 @@ def _select(stage: SelectStage, recipe: Recipe, kept: Kept, folder: Path, shared
     picked = select(kept.pool, method, budget=Budget.parse(stage.budget), seed=stage.seed, **shared)
     picked.write(folder)
     took = number_or_nan(picked.summary["select_seconds"]), number_or_nan(picked.summary["select_flops"])
-    pool = picked.pool.take(picked.positions).with_labels(picked.labels)
+    pool = picked.pool.take(picked.positions).with_labels(picked.labels).with_policy(picked.policy)
     made = picked.summary
     text = f"select: {made['method']} kept {len(picked):,} of {made['rows_pool']:,} rows{_tokens(made)}"
     done = {"stage": "select", "text": text, **made}
@@ -153,7 +155,7 @@ def _tokens(summary: Mapping[str, Any]) -> str:
 
 
 def _train(stage: TrainStage, pool: Pool, folder: Path, shared: dict[str, Any]) -> Done:
-    recipe = TrainConfig(**stage.model_dump())
+    recipe = TrainConfig(**stage.model_dump(exclude_unset=True))
     account = train(pool, out=folder, recipe=recipe, model=shared["model"], engine=shared["engine"])
     loss = f"loss {account['first_loss']:.3f} in the first batch, {account['last_loss']:.3f} in the last"
     text = f"train: {account['tokens']:,} tokens; {loss}"
@@ -163,7 +165,8 @@ def _train(stage: TrainStage, pool: Pool, folder: Path, shared: dict[str, Any]) 
 def _compare(stage: CompareStage, recipe: Recipe, whole: Pool, kept: Kept, folder: Path, shared: dict[str, Any]) -> Done:
     methods = [recipe.method(text) for text in stage.methods]
     if stage.title is not None:
-        methods.insert(0, given(Earlier(kept.order, kept.pool.labels, kept.cost), stage.title))
+        earlier = Earlier(kept.order, kept.pool.labels, kept.cost, kept.pool.policy)
+        methods.insert(0, given(earlier, stage.title))
     verdict = compare(
         kept.pool if stage.title is None else whole,
         methods,

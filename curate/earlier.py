@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
@@ -14,7 +14,7 @@ import polars as pl
 
 from curate.errors import InputError
 from curate.pool import TokenLabels, read_labels
-from curate.preparation import TOKENS_FILE
+from curate.preparation import TOKENS_FILE, read_policy
 from curate.registry import method_class
 from curate.wording import counted
 
@@ -32,11 +32,13 @@ class Earlier:
 
     labels  the tokens of the picks that count in training, where tokens were chosen.
     cost    seconds and FLOPs that choosing took; NaN where that is not known.
+    policy  settings by which a training on the picks chooses tokens, where they were selected for that.
     """
 
     row_ids: tuple[str, ...]
     labels: TokenLabels | None = None
     cost: tuple[float, float] = UNKNOWN
+    policy: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if not self.row_ids:
@@ -67,7 +69,8 @@ def read_earlier(folder: str | Path) -> Earlier:
     except (OSError, pl.exceptions.PolarsError) as error:
         raise InputError(f"the selection in {path} cannot be read: {' '.join(str(error).split())}") from None
     tokens = Path(folder) / TOKENS_FILE
-    return Earlier(tuple(frame["row_id"].to_list()), read_labels(tokens) if tokens.is_file() else None, _cost(folder))
+    labels = read_labels(tokens) if tokens.is_file() else None
+    return Earlier(tuple(frame["row_id"].to_list()), labels, _cost(folder), read_policy(folder))
 
 
 def given(picks: Union["Selection", Earlier, str, Path, Iterable[str]], title: str | None = None) -> "Method":
@@ -88,7 +91,7 @@ def given(picks: Union["Selection", Earlier, str, Path, Iterable[str]], title: s
     if isinstance(picks, Selection):
         made = picks.summary
         cost = (number_or_nan(made.get("select_seconds")), number_or_nan(made.get("select_flops")))
-        earlier = Earlier(tuple(picks.frame["row_id"].to_list()), picks.labels, cost)
+        earlier = Earlier(tuple(picks.frame["row_id"].to_list()), picks.labels, cost, picks.policy)
         return method.of(earlier, title or f"given: {made['method']} {made['budget']}")  # type: ignore[no-any-return]
     earlier = picks if isinstance(picks, Earlier) else Earlier(tuple(picks))
     digest = hashlib.blake2b("\n".join(earlier.row_ids).encode(), digest_size=4).hexdigest()

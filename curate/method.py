@@ -4,7 +4,7 @@ To write one, subclass `Method` in a file of its own, give it the settings as ty
 entry-point group `curate.methods`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -18,6 +18,7 @@ from curate.training.config import TrainConfig
 
 if TYPE_CHECKING:
     import polars as pl
+    from transformers import PreTrainedModel
 
     from curate.budget import Limit
     from curate.lm.encodings import Encodings
@@ -86,12 +87,22 @@ class Method(BaseModel):
         """What a row's score is, where that is not what the method itself makes of it; None for a score of its own."""
         return None
 
+    def order(self) -> str:
+        """In which order its picks are, for people."""
+        return "in the order in which they were drawn" if self.by_chance else "best first"
+
     def inputs(self) -> tuple[str, ...]:
         """Files and folders of the user's that the method reads."""
         return ()
 
     def check(self, rows: "Encodings") -> None:
         """Raise InputError where it cannot choose from this pool, as the model to be trained has it. Called before any work."""
+
+    def check_training(self, recipe: TrainConfig, network: "Callable[[], PreTrainedModel]") -> None:
+        """Raise InputError where trainings on its picks cannot follow this recipe. Called before any work.
+
+        network builds the model that is trained, without weights.
+        """
 
     def spent(self) -> tuple[float, float]:
         """Seconds and FLOPs of choosing that lie before this run and are no request's; NaN where they are not known."""

@@ -17,6 +17,7 @@ from curate.lm.models import (
     load_tokenizer,
     resolve_device,
     resolve_dtype,
+    without_weights,
 )
 from curate.lm.weights import WEIGHT_VERSION
 from curate.store import Store
@@ -106,6 +107,10 @@ class Models:
     def load_plain(self, model: ModelSpec, folder: Path | None = None) -> "PreTrainedModel":
         """A fresh copy in float32, as models are evaluated. folder: as for `load_for_training`."""
         return self.load_for_training(model, None, folder)
+
+    def without_weights(self, model: ModelSpec) -> "PreTrainedModel":
+        """The model's modules, of which no weight is read."""
+        return without_weights(model.folder(), trust_remote_code=self.trust_remote_code)
 
     def load_for_training(self, model: ModelSpec, recipe: TrainConfig | None, folder: Path | None = None) -> "PreTrainedModel":
         """A fresh copy in float32, or in 4 bits where the recipe says so, the caller's to change.

@@ -1,5 +1,6 @@
 """Before anything is scored: what the user named, made into pools, models, methods and tasks, and tokenised."""
 
+import json
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +26,7 @@ from curate.requests import Embedder, SentenceEncoder
 from curate.resources import default_model
 from curate.selectors.picks import Picks
 from curate.signals import Signal
-from curate.training.config import TrainConfig
+from curate.training.config import OF_POLICIES, TrainConfig
 from curate.wording import counted, rows_called
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ def as_pool(pool: PoolLike, *, columns: Mapping[str, str] | None = None, limit: 
     """A Pool as it is, anything else as `read_pool` reads it; the folder of a selection stands for the data in it.
 
     Rows that a selection holds several times are one row each, to be repeated, and where it chose tokens the others do not
-    count. `columns`, `limit`: as for `read_pool`.
+    count; where its tokens are chosen in training, they are. `columns`, `limit`: as for `read_pool`. Raises InputError as it
+    does, and for selections whose token policies differ.
     """
     if isinstance(pool, Pool):
         return pool
@@ -73,7 +75,23 @@ def as_pool(pool: PoolLike, *, columns: Mapping[str, str] | None = None, limit: 
     selected = [file for path, file in zip(paths, data, strict=True) if file is not path]
     whole = kept_repeats(read_pool(data, columns=columns, limit=limit), selected)
     chosen = [read_labels(tokens) for file in selected if (tokens := Path(file).with_name(TOKENS_FILE)).is_file()]
-    return whole.with_labels(TokenLabels({k: v for found in chosen for k, v in found.rows.items()})) if chosen else whole
+    if chosen:
+        whole = whole.with_labels(TokenLabels({k: v for found in chosen for k, v in found.rows.items()}))
+    policies = {str(Path(file).parent): policy for file in selected if (policy := read_policy(Path(file).parent)) is not None}
+    first = next(iter(policies), "")
+    for other, policy in policies.items():
+        if policy != policies[first]:
+            raise InputError(f"{first} and {other} were selected for different token policies; take one of them")
+    return whole.with_policy(policies.get(first))
+
+
+def read_policy(folder: str | Path) -> dict[str, Any] | None:
+    """The token policy that the manifest of a folder of selected rows names; None where there is none."""
+    try:
+        recipe = json.loads((Path(folder) / "manifest.json").read_bytes())["recipe"]
+        return TrainConfig(**{name: recipe[name] for name in OF_POLICIES if name in recipe}).policy
+    except (OSError, ValueError, LookupError, TypeError):  # what a manifest is for is not this alone
+        return None
 
 
 def selected_data(path: str | Path) -> str | Path:
@@ -160,12 +178,17 @@ def prepare(
     embedder: as `curate.embedding.make_embedder` reads it; hidden states are of the model that scores, and TF-IDF learns
     from the pool.
 
-    Raises InputError when no row is left.
+    The recipe has the pool's token policy, unless it names its own.
+
+    Raises InputError when no row is left, and for a recipe that a method's trainings cannot follow.
     """
     scorer = scorer_model or model
+    recipe = (recipe or TrainConfig()).inheriting(pool.policy)
     readers = list(dict.fromkeys([model, scorer, *(reader for method in methods for reader in method.readers())]))
     for named in readers:
         named.folder()  # a name at fault is said before anything is computed
+    for method in methods:
+        method.check_training(recipe, lambda: engine.without_weights(model))
     as_embedder(embedder, scorer)
     usable, rows, failed = engine.add("pool", pool, model)
     for reader in readers[1:]:
@@ -185,7 +208,7 @@ def prepare(
     data = Data(
         pool=rows,
         model=scorer,
-        recipe=recipe or TrainConfig(),
+        recipe=recipe,
         seed=seed,
         embedder=as_embedder(embedder, scorer, rows),
         trained=model,

@@ -13,16 +13,15 @@ import polars as pl
 from curate.budget import Budget
 from curate.engine import Engine
 from curate.errors import InputError
+from curate.exports import Chosen
 from curate.files import output_folder
 from curate.jobs import Job
 from curate.lm.encodings import Encodings, scored_positions
 from curate.lm.models import ModelSpec
-from curate.manifests import dataset_card, fits_used, made_from, write_left_out
+from curate.manifests import fits_used, made_from, write_left_out
 from curate.method import Method
-from curate.pool import Pool, TokenLabels, write_rows
-from curate.pool.trainers import trl_tokens_script
+from curate.pool import Pool, TokenLabels
 from curate.preparation import (
-    TOKENS_FILE,
     PoolLike,
     Prepared,
     Unusable,
@@ -78,31 +77,31 @@ class Selection:
 
         return datasets.Dataset(self.pool.originals(self.pool.repeated(self.positions)).combine_chunks())
 
+    @property
+    def policy(self) -> dict[str, Any] | None:
+        """Settings of the trainer by which it chooses tokens of the picks as it learns, where that is the method."""
+        return TrainConfig(**self.manifest["recipe"]).policy
+
     def _card(self) -> str:
         s = self.summary
-        return dataset_card(
+        return (
             f"{s['selected']:,} of {s['rows_pool']:,} conversations, selected by `curate` with {s['method']} at {s['budget']}, "
-            "best first.\n`selection.parquet` says why each was picked, `manifest.json` how to pick them again.",
-            tokens=self.labels is not None,
+            f"{s['order']}.\n`selection.parquet` says why each was picked, `manifest.json` how to pick them again."
         )
 
     def write(self, out: str | Path, *, shape: str = "original", overwrite: bool = False) -> None:
-        """The picks, the data in rank order (Parquet, JSONL, trainer snippets), rejected rows and the manifest.
+        """The picks, the data in rank order (Parquet, JSONL, snippets for trainers that can), rejected rows and the manifest.
 
         `shape` is `original` (the user's own columns) or `messages`. The folder appears whole or not at all.
         """
         with output_folder(out, overwrite=overwrite) as folder:
             self.frame.write_parquet(folder / "selection.parquet")
             self.scores.write_parquet(folder / "scores.parquet")
-            if self.labels is not None:
-                written = self.pool.repeated(self.positions)
-                self.labels.write(folder / TOKENS_FILE, [self.pool.row_ids[i] for i in written], self.scored)
-            if len(self.positions):
-                write_rows(self.pool, self.pool.repeated(self.positions), folder, shape=shape)  # type: ignore[arg-type]
-            if self.labels is not None:  # instead of the script for whole replies
-                (folder / "train_trl.py").write_text(trl_tokens_script(TOKENS_FILE, self.manifest["model"]["name"]))
+            chosen = Chosen(
+                self.pool, self.positions, self.manifest["model"]["name"], self.labels, self.scored, self.policy
+            )  # fmt: skip
+            chosen.write(folder, self._card(), shape=shape)  # type: ignore[arg-type]
             write_left_out(self.pool, self.unusable, folder)
-            (folder / "README.md").write_text(self._card())
             write_manifest(folder / "manifest.json", self.manifest)
 
 
@@ -153,7 +152,8 @@ def select(
 
     def pick() -> tuple[RowScore, Picks, list[str]]:
         found = signal(prepared, chosen, seen)
-        return chosen.score(found), choose(prepared, chosen, found, parsed), chosen.remarks(prepared.data, found)
+        picks = choose(prepared, chosen, found, parsed)
+        return chosen.score(found), picks, [*chosen.remarks(prepared.data, found), *picks.remarks]
 
     [(scores, picks, said)] = engine.executor.run([Job("selection", f"select {parsed} by {label(chosen)}", pick)])
     if fill == "random" and picks.shortfall:
@@ -164,6 +164,7 @@ def select(
     summary = {
         "method": label(chosen),
         "budget": str(parsed),
+        "order": chosen.order(),
         "model": spec.label,
         "scorer_model": (scorer or spec).label,
         **counts(whole, prepared.pool, prepared.truncated),

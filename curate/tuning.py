@@ -26,17 +26,20 @@ def train(
 ) -> dict[str, Any]:
     """Fine-tune a model on every row of a pool and write it to `out` as a folder that transformers loads.
 
+    Where the pool was selected for a token policy, the recipe has it, unless it names its own (or none).
+
     The recipe's checkpoints are kept in `out` too. With `recipe.checkpoint_steps` a run that was stopped is gone on with by
     the same call: until it ends, what it needs for that lies in `<out>.unfinished`. Under torchrun each process makes the call.
-    Returns tokens, loss_tokens, epochs, steps, seconds, flops, rows (trained on, repeats counted), first_loss and last_loss
-    (nats per token), notes, and the account of the pool: rows_in and what it is the sum of, rows_truncated.
+    Returns tokens, loss_tokens, epochs, steps, seconds, flops, rows (trained on, repeats counted), token_policy, first_loss and
+    last_loss (nats per token), notes, and the account of the pool: rows_in and what it is the sum of, rows_truncated.
     Raises InputError for a pool, model or recipe at fault.
     """
     from curate.training.trainer import save_model
 
-    engine, spec, config = engine or Engine(), as_model(model), recipe or TrainConfig()
+    engine, spec = engine or Engine(), as_model(model)
     check_output(out, overwrite=overwrite)
     whole = as_pool(pool)
+    config = (recipe or TrainConfig()).inheriting(whole.policy)
     usable, rows, failed = engine.add("pool", whole, spec)
     encodings = engine.encodings(spec, rows).take(usable.repeated())
     unfinished = Path(f"{out}.unfinished")
@@ -48,6 +51,7 @@ def train(
         **result.account(),
         "rows": len(encodings),
         **counts(whole, usable, note_cut(engine, rows, spec)),
+        "token_policy": config.token_policy,
         "first_loss": result.losses[0],
         "last_loss": result.losses[-1],
         "notes": list(engine.notes),

@@ -1,6 +1,6 @@
 """Picks that were made before: so that a selection, or what a chain of them kept, can be judged like a method."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -14,9 +14,11 @@ from curate.registry import method_names
 from curate.requests import Request
 from curate.selectors.picks import Picks, prefix, shortfall
 from curate.signals import RowScore
+from curate.training.config import TrainConfig
 
 if TYPE_CHECKING:
     import polars as pl
+    from transformers import PreTrainedModel
 
     from curate.budget import Limit
 
@@ -76,6 +78,18 @@ class Given(Method):
     def spent(self) -> tuple[float, float]:
         """What choosing took when it was done; NaN where that was not taken down."""
         return UNKNOWN if self._picks is None and self.folder is None else self.picks.cost
+
+    def order(self) -> str:
+        """That of the selection given."""
+        return "in the order of the selection given"
+
+    def check_training(self, recipe: TrainConfig, network: "Callable[[], PreTrainedModel]") -> None:
+        """Raises InputError where the picks' token policy does not go with the recipe, or its reference is gone."""
+        recipe.inheriting(self.picks.policy)
+
+    def training(self, data: Data, seen: Mapping[Request, Any], recipe: TrainConfig) -> TrainConfig:
+        """With the token policy that the rows were selected for, unless the recipe names its own (or none)."""
+        return recipe.inheriting(self.picks.policy)
 
     def check(self, rows: Encodings) -> None:
         """Raises InputError where the pool lacks rows of the selection, or its tokens are of another tokenizer."""

@@ -1,7 +1,7 @@
 """ssToken: random rows, of which each step learns from the tokens that the model improves on and that look to the prompt."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -10,7 +10,12 @@ from curate.method import Cost, Data, Method
 from curate.requests import Request
 from curate.signals import RowScore
 from curate.training.config import TrainConfig
+from curate.training.layers import attention_module
+from scorers.in_training import IN_TRAINING, refuse_another_policy
 from scorers.random import drawn
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class SsToken(Method):
@@ -41,13 +46,20 @@ class SsToken(Method):
 
     def remarks(self, data: Data, signal: Any) -> list[str]:
         """That the picks alone are not the method."""
-        return [
-            "the rows are random, and the tokens are chosen in training: by the recipe in manifest.json (--token-policy sstoken)"
-        ]
+        return [IN_TRAINING]
+
+    def check_training(self, recipe: TrainConfig, network: "Callable[[], PreTrainedModel]") -> None:
+        """Raises InputError for another token policy, what does not go with one, and a layer that the model does not have."""
+        refuse_another_policy(self.name, recipe)
+        recipe.under(self._policy())
+        attention_module(network(), self.layer)
 
     def training(self, data: Data, seen: Mapping[Request, Any], recipe: TrainConfig) -> TrainConfig:
         """The recipe with the token policy."""
-        policy = {
+        return recipe.under(self._policy())
+
+    def _policy(self) -> dict[str, Any]:
+        return {
             "token_policy": "sstoken",
             "keep_tokens": self.keep,
             "gamma": self.gamma,
@@ -56,4 +68,3 @@ class SsToken(Method):
             "policy_warmup_steps": self.warmup_steps,
             "history_decay": self.history_decay,
         }
-        return TrainConfig(**recipe.every_token().model_dump() | policy)

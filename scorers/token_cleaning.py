@@ -16,7 +16,7 @@ from curate.selectors.top_k import top_k
 from curate.signals import RowScore, RowTokens
 from curate.wording import counted
 from scorers.random import drawn
-from scorers.warm_up import warm_up
+from scorers.warm_up import marked, seen_before, warm_up, without_warmup
 
 if TYPE_CHECKING:
     import polars as pl
@@ -32,11 +32,13 @@ class Cleaning:
     """tokens: loss of the model less that of the reference, in nats, per scored token. draw float64 [n]: the order of the rows.
 
     part int64 [n]: tokens compete with those of their part only, and all of part 0 are kept.
+    warm bool [n]: the rows that the one reference of all tokens was trained on.
     """
 
     tokens: RowTokens
     draw: np.ndarray
     part: np.ndarray
+    warm: np.ndarray
 
     @property
     def reasons(self) -> np.ndarray:
@@ -70,6 +72,7 @@ class TokenCleaning(Method):
         0.2, gt=0, description="fixed: rows that the reference is trained on; below 1 a share of the pool"
     )
     warmup_by: str = Field("random", description="fixed: which rows, random or the best of this method")
+    exclude_warmup: bool = Field(False, description="fixed: rows that the reference is trained on are not picked")
     parts: int = Field(5, ge=2, description="self-evolving: of the pool; all tokens of the first are kept")
     epochs: float = Field(1.0, gt=0, description="passes over the rows of each reference fit")
 
@@ -87,7 +90,7 @@ class TokenCleaning(Method):
             _, rows = warm_up(data, seen, self.warmup, self.warmup_by)
             assert rows is not None
             scores = token_scores(base, seen[self._fixed(data, rows)])
-            return Cleaning(scores, drawn(data).values, np.ones(len(scores), dtype=np.int64))
+            return Cleaning(scores, drawn(data).values, np.ones(len(scores), dtype=np.int64), marked(rows))
         parts, chain = self._parts(data), self._chain(data, seen)
         values: list[np.ndarray | None] = [None if row is None else np.zeros_like(row) for row in base.values]
         reasons, part = base.reasons.copy(), np.full(len(base), WHOLE, dtype=np.int64)
@@ -96,7 +99,8 @@ class TokenCleaning(Method):
             part[rows_of], reasons[rows_of] = number, found.reasons
             for i, row in zip(rows_of.tolist(), found.values, strict=True):
                 values[i] = row
-        return Cleaning(RowTokens(values, reasons), drawn(data).values, part)
+        nothing = np.zeros(len(base), dtype=bool)  # no reference scores the rows that it was trained on
+        return Cleaning(RowTokens(values, reasons), drawn(data).values, part, nothing)
 
     def unscored(self) -> str | None:
         """That it scores tokens."""
@@ -112,6 +116,8 @@ class TokenCleaning(Method):
         Raises InputError where no token is kept at all, and where the scores are of other tokens than the rows have.
         """
         there = np.array([row is not None for row in signal.tokens.values], dtype=bool)
+        if self.exclude_warmup and len(there):
+            there &= without_warmup(signal.warm, self.name)
         picks = top_k(np.where(there, signal.draw, np.nan), limit)
         _same_tokens(signal.tokens, table["response_tokens"].to_numpy())
         kept: dict[int, np.ndarray] = {}
@@ -123,7 +129,7 @@ class TokenCleaning(Method):
             raise InputError(f"{self.name} keeps no token of {len(picks):,} rows at keep={self.keep:g}; raise it or the budget")
         index, empty = picks.index[left], len(picks) - len(left)
         short = None if not empty else f"{counted(empty)} drawn left out: no token among those that are kept."
-        return replace(
+        chosen = replace(
             picks,
             index=index,
             gain=np.full(len(left), np.nan),
@@ -132,6 +138,7 @@ class TokenCleaning(Method):
             shortfall=" ".join(filter(None, (picks.shortfall, short))) or None,
             tokens=[kept[i].astype(np.float32) for i in index.tolist()],
         )
+        return replace(chosen, remarks=seen_before(signal.warm, chosen))
 
     def _kept(self, scores: list[Any], part: int) -> list[np.ndarray]:
         if part == WHOLE:

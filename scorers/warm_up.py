@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,43 @@ from curate.errors import InputError
 from curate.method import Data
 from curate.registry import make_method
 from curate.requests import Request, Subset
+from curate.selectors.picks import Picks
 from curate.selectors.tokens import share_of
+from curate.signals import RowScore
+from curate.wording import counted
+
+
+@dataclass(frozen=True)
+class Drawn(RowScore):
+    """What `random` draws. warm bool [n]: the rows that the reference was trained on."""
+
+    warm: np.ndarray
+
+
+def marked(rows: Subset | None) -> np.ndarray:
+    """bool [n]: which rows of the pool the warm-up is of."""
+    assert rows is not None
+    warm = np.zeros(rows.rows.size, dtype=bool)
+    warm[rows.index] = True
+    return warm
+
+
+def without_warmup(warm: np.ndarray, method: str) -> np.ndarray:
+    """bool [n]: the rows that are left for picks. Raises InputError where that is none."""
+    if warm.all():
+        raise InputError(f"{method}: exclude_warmup leaves no row, for the reference was trained on all of them; lower warmup")
+    return ~warm
+
+
+def seen_before(warm: np.ndarray, picks: Picks) -> tuple[str, ...]:
+    """What is to be said of picks that the reference was trained on."""
+    number = int(warm[picks.index].sum())
+    if not number:
+        return ()
+    return (
+        f"the reference was trained on {number:,} of the {counted(len(picks))} picked, and may know their tokens by heart; "
+        "exclude_warmup=true picks others",
+    )
 
 
 def warm_up(data: Data, seen: Mapping[Request, Any], size: int | float, by: str) -> tuple[list[Request], Subset | None]:

@@ -4,6 +4,7 @@ import json
 
 import polars as pl
 import pytest
+import yaml
 
 import curate
 import curate.chain
@@ -106,6 +107,9 @@ def test_trainings_count_the_chosen_tokens_alone(go):
     said = f"of their {first['reply_tokens']:,} reply tokens"
     assert said in first["text"]
     before, after = (as_pool(out / name).labels for name in ("1-select", "2-refine"))
+    for stage in ("1-select", "2-refine", "3-select"):  # no file of theirs would learn from whole replies
+        assert yaml.safe_load((out / stage / "axolotl.yaml").read_text())["datasets"][0]["path"] == "tokens.axolotl.parquet"
+        assert not (out / stage / "dataset_info.json").exists()
     assert after.rows.keys() < before.rows.keys() and after.fingerprint == before.of(after.rows).fingerprint
 
 

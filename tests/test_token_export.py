@@ -3,11 +3,13 @@
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import curate
 from curate.lm.encodings import Encodings
 from curate.lm.models import ModelSpec
+from curate.pool.trainers import axolotl_tokens_yaml
 from curate.preparation import as_pool
 from curate.training.config import TrainConfig
 from curate.training.trainer import train
@@ -67,3 +69,30 @@ def test_trl_takes_it_as_it_is(folder, tiny, loss_by_weights, tmp_path):
     trainer.train()
     [loss] = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     assert loss == pytest.approx(loss_by_weights, abs=1e-4)
+
+
+def test_axolotl_is_given_the_very_columns_that_it_asks_for(folder, tiny):
+    """Its documented form of pre-tokenised data: an empty type, input_ids, attention_mask and labels, nothing else."""
+    config = yaml.safe_load((folder / "axolotl.yaml").read_text())
+    [data] = config["datasets"]
+    assert config["base_model"] == str(tiny)  # which chose the tokens
+    assert data == {"path": "tokens.axolotl.parquet", "ds_type": "parquet", "type": None}
+    table, tokens = pq.read_table(folder / data["path"]), pq.read_table(folder / "tokens.parquet")
+    assert table.column_names == ["input_ids", "attention_mask", "labels"]
+    assert table["input_ids"].equals(tokens["input_ids"]) and table["labels"].equals(tokens["labels"])
+    lengths = [len(ids) for ids in table["input_ids"].to_pylist()]
+    assert table["attention_mask"].to_pylist() == [[1] * length for length in lengths]
+    assert config["sequence_len"] >= max(lengths)
+
+
+def test_no_file_would_learn_from_whole_replies(folder):
+    """Neither LLaMA-Factory's, which has no form for chosen tokens, nor the messages for another trainer."""
+    assert not (folder / "dataset_info.json").exists() and not (folder / "data.messages.jsonl").exists()
+    card = (folder / "README.md").read_text()
+    assert "There is no `dataset_info.json`, for LLaMA-Factory reads conversations" in card
+    assert "tokens.axolotl.parquet" in card and "best first" not in card
+
+
+def test_a_row_longer_than_usual_is_not_cut():
+    config = yaml.safe_load(axolotl_tokens_yaml("tokens.axolotl.parquet", "org/model", 5000))
+    assert (config["sequence_len"], config["base_model"]) == (5000, "org/model")

@@ -1,7 +1,9 @@
 """`curate select`."""
 
+import shlex
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 from typer import Option
@@ -75,3 +77,12 @@ def select(
     from curate.report.terminal import show_selection
 
     console().print(show_selection(selection.summary, str(output.out), selection.manifest["notes"]))
+    if selection.policy is not None:
+        console().print(_train_command(output.out, models.model, engine), soft_wrap=True, highlight=False, markup=False)
+
+
+def _train_command(folder: Path | None, model: str | None, engine: EngineOptions) -> str:
+    """The whole method, for one whose tokens are chosen in training."""
+    named = {"--model": model, "--store": engine.store, "--max-length": engine.max_length}
+    words = [word for option, value in named.items() if value is not None for word in (option, str(value))]
+    return "train     " + shlex.join(["curate", "train", str(folder), *words, "--out", f"{folder}-tuned"])

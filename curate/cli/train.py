@@ -51,9 +51,11 @@ def train(
     from curate.wording import account_of
 
     said = "\n".join([account_of(account), *account["notes"]])
+    chosen = account["token_policy"]
     console().print(
         f"{said}\n"
-        f"trained on {counted(account['rows'])}, {account['tokens']:,} tokens ({account['loss_tokens']:,} in the loss), "
+        f"trained on {counted(account['rows'])}, {account['tokens']:,} tokens ({account['loss_tokens']:,} in the loss"
+        f"{'' if chosen == 'none' else f', chosen by {chosen}'}), "
         f"{account['epochs']:.2f} epochs, {counted(account['steps'], 'step')}, {account['seconds']:.0f} s\n"
         f"training loss of the first batch {account['first_loss']:.3f}, of the last {account['last_loss']:.3f} nats per token\n"
         f"written {output.out}", highlight=False, markup=False,

@@ -12,7 +12,7 @@ import polars as pl
 from curate.engine import Engine
 from curate.evaluation.results import check_finite, read_items
 from curate.evaluation.tasks import EVALUATE_VERSION, Task, evaluate
-from curate.lm.models import ModelSpec, embedding_width, forward_flops
+from curate.lm.models import ModelSpec, forward_flops
 from curate.lm.weights import WEIGHT_VERSION
 from curate.requests import Fit, Rows, TokenWeights
 from curate.store import hash_ids
@@ -81,7 +81,7 @@ class Bench:
 
     def width(self) -> int:
         """Entries of the hidden states, on which the default learning rate depends."""
-        return embedding_width(self.model.folder(), trust_remote_code=self.engine.trust_remote_code)
+        return int(self.engine.without_weights(self.model).get_input_embeddings().weight.shape[1])
 
     def spec(self, arm: Arm) -> dict[str, Any]:
         encodings = self.engine.encodings(self.model, self.rows)

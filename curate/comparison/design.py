@@ -135,8 +135,8 @@ def set_up(
     if not sizes:
         raise InputError("give at least one budget")
     engine, spec = engine or Engine(), as_model(model)
-    base = recipe or TrainConfig()
     whole = as_pool(pool)
+    base = (recipe or TrainConfig()).inheriting(whole.policy)
     tasks = as_tasks(evals)
     if not tasks:
         raise InputError("give at least one evaluation set")

@@ -146,8 +146,8 @@ def context_length(folder: Path) -> int | None:
     return length or None
 
 
-def embedding_width(folder: Path, *, trust_remote_code: bool = False) -> int:
-    """Entries of the vectors that stand for tokens; the model is built without weights. InputError when it cannot be."""
+def without_weights(folder: Path, *, trust_remote_code: bool = False) -> "PreTrainedModel":
+    """The model's modules on the meta device: its shape, of which no weight is read. InputError when it cannot be built."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -155,10 +155,9 @@ def embedding_width(folder: Path, *, trust_remote_code: bool = False) -> int:
     trust = {"trust_remote_code": trust_remote_code}
     try:
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder, local_files_only=True, **trust), **trust)
+            return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder, local_files_only=True, **trust), **trust)
     except Exception as error:  # as of `load_model`
-        raise InputError(f"the model in {folder} cannot be built: {_in_short(error)}") from error
-    return int(model.get_input_embeddings().weight.shape[1])
+        raise InputError(f"the model in {folder} cannot be loaded: {_in_short(error)}") from error
 
 
 def parameter_count(folder: Path) -> int:

@@ -61,6 +61,18 @@ class TokenLabels:
         pq.write_table(pa.table(columns, schema=SCHEMA), path, compression="zstd")
 
 
+def write_pretokenised(tokens: Path, path: Path) -> int:
+    """Of what `TokenLabels.write` wrote a Parquet file of input_ids, attention_mask (all 1) and labels, and nothing else.
+
+    Gives the length of the longest row, in tokens.
+    """
+    table = pq.read_table(tokens, columns=["input_ids", "labels"]).combine_chunks()
+    ids = table["input_ids"].combine_chunks()
+    ones = pa.ListArray.from_arrays(ids.offsets, pa.array(np.ones(len(ids.values), np.int8)))
+    pq.write_table(table.add_column(1, "attention_mask", ones), path, compression="zstd")
+    return max((len(row) for row in ids), default=0)
+
+
 def read_labels(path: Path) -> TokenLabels:
     """What `TokenLabels.write` wrote. InputError for a file that it did not write."""
     try:

@@ -36,6 +36,7 @@ class Pool:
             of reasoning_content, tool_calls (JSON text), tool_call_id, name, weight that some row has>>), tools (JSON
             text, nullable), file, line (from 1).
     labels  which tokens of which rows count in training, where tokens were chosen; None: all of every reply.
+    policy  settings of the trainer by which it chooses tokens as it learns, where the rows were selected for that.
     report  the account of the reading. A subset keeps the report of the whole.
     """
 
@@ -48,6 +49,7 @@ class Pool:
     _columns: Mapping[str, str] = field(default_factory=dict)  # canonical field -> the user's column
     _repeats: np.ndarray | None = None  # int64 [n]; None: every row once
     labels: TokenLabels | None = None
+    policy: Mapping[str, Any] | None = None
 
     def __len__(self) -> int:
         return self.rows.num_rows
@@ -143,6 +145,10 @@ class Pool:
     def with_labels(self, labels: TokenLabels | None) -> "Pool":
         """The same rows, of which only these tokens count in training; of rows that are not among them all do."""
         return replace(self, labels=labels)
+
+    def with_policy(self, policy: Mapping[str, Any] | None) -> "Pool":
+        """The same rows, of whose tokens a trainer chooses by these settings; None: by none."""
+        return replace(self, policy=policy)
 
     def subset(self, row_ids: Sequence[str]) -> "Pool":
         """The rows with these ids, sorted by row id. Raises InputError naming an id that the pool does not have."""

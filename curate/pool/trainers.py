@@ -155,9 +155,22 @@ def axolotl_yaml(seen: Survey, file: str) -> str:
     }  # fmt: skip
     if seen.tools:
         data["field_tools"] = "tools"
+    return _axolotl(data, BASE_MODEL)
+
+
+def axolotl_tokens_yaml(file: str, model: str, longest: int) -> str:
+    """A config for rows of `input_ids`, `attention_mask` and `labels` in `file`, made for a model; an empty type says so.
+
+    longest  tokens of the longest row, none of which is to be cut.
+    """
+    said = "# The tokens were chosen as this model has them: another one needs the same tokenizer and chat template.\n"
+    return said + _axolotl({"path": file, "ds_type": "parquet", "type": None}, model, max(2048, longest))
+
+
+def _axolotl(data: dict[str, Any], model: str, sequence_len: int = 2048) -> str:
     config = {
-        "base_model": BASE_MODEL, "datasets": [data], "val_set_size": 0, "output_dir": "trained", "adapter": "lora",
-        "lora_r": 16, "lora_alpha": 32, "lora_dropout": 0.0, "lora_target_linear": True, "sequence_len": 2048,
+        "base_model": model, "datasets": [data], "val_set_size": 0, "output_dir": "trained", "adapter": "lora",
+        "lora_r": 16, "lora_alpha": 32, "lora_dropout": 0.0, "lora_target_linear": True, "sequence_len": sequence_len,
         "sample_packing": False, "micro_batch_size": 4, "gradient_accumulation_steps": 4, "num_epochs": 1,
         "optimizer": "adamw_torch", "lr_scheduler": "cosine", "learning_rate": 0.0002, "bf16": "auto",
     }  # fmt: skip

@@ -27,6 +27,7 @@ def write_rows(
     *,
     shape: Literal["original", "messages"] = "original",
     name: str = "data",
+    trainers: bool = True,
 ) -> dict[str, Path]:
     """Writes the rows at these positions, in this order, and what trainers need to read them.
 
@@ -34,6 +35,7 @@ def write_rows(
             row_id is left out where it agrees and kept as original_row_id where not. "messages": row_id, source,
             messages and, where there are any, tools (in Parquet as JSON text).
     name    of the data files, without their suffix.
+    trainers  whether stock trainers are told of the data; without, the data files alone are written.
 
     Writes {name}.parquet, {name}.jsonl, dataset_info.json (LLaMA-Factory), train_trl.py and axolotl.yaml; and, where a
     trainer cannot read the user's shape, {name}.messages.jsonl for it. Gives the path of each under "parquet",
@@ -56,12 +58,14 @@ def write_rows(
     else:
         _write_original(pool, index, paths)
         own_entry = llama_factory_entry(pool, index, seen)
-        if own_entry is None or not fits_chat(seen):
+        if trainers and (own_entry is None or not fits_chat(seen)):
             paths["messages"] = folder / f"{name}.messages.jsonl"
             _write_lines(_message_lines(pool, index), paths["messages"])
             chat = chat if fits_chat(seen) else paths["messages"]
             described = described if own_entry else paths["messages"]
         entry = own_entry or entry
+    if not trainers:
+        return paths
     paths |= {
         "llama_factory": folder / "dataset_info.json",
         "trl": folder / "train_trl.py",

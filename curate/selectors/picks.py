@@ -11,7 +11,7 @@ from curate.budget import Limit
 
 @dataclass(frozen=True, eq=False)
 class Picks:
-    """The rows a selector chose, best first. All fields but `nulls` and `shortfall` have one entry per pick.
+    """The rows a selector chose, best first. All fields but `nulls`, `shortfall` and `remarks` have one entry per pick.
 
     `index`: int64 [k], positions in the pool, each at most once.
     `gain`: float64 [k], the score for top-k, the marginal gain for a greedy rule; NaN where it has no meaning.
@@ -20,6 +20,7 @@ class Picks:
     `nulls`: how many rows were left out because their score is null.
     `tokens`: how much each scored token of a pick counts in training, a float32 [R] per pick; None: all the same.
     `shortfall`: one sentence when fewer rows than the budget allows were left, else None.
+    `remarks`: sentences on these picks that a user should know.
     """
 
     index: NDArray[np.int64]
@@ -29,6 +30,7 @@ class Picks:
     nulls: int
     shortfall: str | None
     tokens: list[NDArray[np.float32]] | None = None
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "index", np.asarray(self.index, dtype=np.int64))

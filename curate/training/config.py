@@ -1,9 +1,13 @@
 """How to fine-tune: the settings of a run, and the pure functions of them that plans and trainers share."""
 
 import math
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from curate.errors import InputError, first_fault
 
 TRAIN_VERSION = 1  # raise it when the same model, rows and config would give other weights
 
@@ -13,6 +17,7 @@ TRAIN_VERSION = 1  # raise it when the same model, rows and config would give ot
 DEFAULT_LEARNING_RATE = {"lora": 2e-3, "none": 2e-4}
 SWEPT_WIDTH = 192
 OF_SSTOKEN = ("gamma", "attention_layer", "drop_sink", "policy_warmup_steps", "history_decay")
+OF_POLICIES = ("token_policy", "keep_tokens", "reference", *OF_SSTOKEN)
 OF = {  # what a setting belongs to, where that is not adapter lora
     "anchor": "loss asft", "masked_thought_warmup": "masked_thought above 0", "keep_tokens": "a token_policy",
     "reference": "token_policy rho-1", **dict.fromkeys(OF_SSTOKEN, "token_policy sstoken"),
@@ -128,7 +133,34 @@ class TrainConfig(BaseModel):
 
     def every_token(self) -> "TrainConfig":
         """The same settings without a token policy."""
-        return TrainConfig(**self.model_dump(exclude={"token_policy", "keep_tokens", "reference", *OF_SSTOKEN}))
+        return TrainConfig(**self.model_dump(exclude=set(OF_POLICIES)))
+
+    @property
+    def policy(self) -> dict[str, Any] | None:
+        """The settings of its token policy; None where every token counts."""
+        return None if self.token_policy == "none" else self.model_dump(include=set(OF_POLICIES))
+
+    def under(self, policy: Mapping[str, Any]) -> "TrainConfig":
+        """The same settings with this token policy in place of its own. Raises InputError where they do not go together."""
+        try:
+            return TrainConfig(**self.every_token().model_dump() | dict(policy))
+        except ValidationError as error:
+            raise InputError(first_fault(error.errors(), "training setting")) from None
+
+    def inheriting(self, policy: Mapping[str, Any] | None) -> "TrainConfig":
+        """The same settings with the token policy of what they train on, unless they name one (or none) themselves.
+
+        Raises InputError as `under`, and where the policy's reference is gone.
+        """
+        if policy is None or "token_policy" in self.model_fields_set:
+            return self
+        reference = policy.get("reference")
+        if reference is not None and Path(reference).is_absolute() and not Path(reference).is_dir():
+            raise InputError(
+                f"the rows were selected for {policy['token_policy']}, and its reference model {reference} is gone; name one "
+                "(--token-policy rho-1 --reference MODEL), select again, or count all tokens (--token-policy none)"
+            )
+        return self.under(policy)
 
     def identity(self) -> dict[str, Any]:
         """What makes the trained weights what they are: the settings that differ from their defaults.

@@ -23,6 +23,7 @@ from curate.lm.encodings import Encodings, scored_positions
 from curate.lm.forward import traces
 from curate.selectors.tokens import best, share_of
 from curate.training.config import TrainConfig
+from curate.training.layers import attention_module
 from curate.training.losses import IGNORED, head_sees
 
 NO_CHANGE = 1e-4  # nats; losses of a row that moved by no more than this among each other have not moved but for rounding
@@ -209,7 +210,7 @@ def attention_to_prompt(model: Any, item: Item, config: TrainConfig) -> Iterator
     The layer attends once more by the model's own plain implementation, in float32 softmax, as fused ones give no
     probabilities. Raises InputError for a layer that there is not, and a model whose layers do not give them either.
     """
-    module = _attention_module(model, config.attention_layer)
+    module = attention_module(model, config.attention_layer)
     found: list[np.ndarray] = []
 
     def look(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -231,17 +232,6 @@ def attention_to_prompt(model: Any, item: Item, config: TrainConfig) -> Iterator
         yield lambda: np.concatenate(found)
     finally:
         hook.remove()
-
-
-def _attention_module(model: Any, layer: int) -> Any:
-    """The attention of a layer; negative numbers count from the last that has any."""
-    attend = [
-        module for module in model.modules() if type(module).__name__.endswith("Attention") and hasattr(module, "layer_idx")
-    ]
-    modules = sorted(attend, key=lambda module: module.layer_idx)
-    if not -len(modules) <= layer < len(modules):
-        raise InputError(f"attention_layer: the model has {len(modules)} layers of attention, and no layer {layer}")
-    return modules[layer]
 
 
 def _row(value: Any, i: int, size: int) -> Any:

@@ -38,6 +38,7 @@ from curate.training.config import (
     training_flops,
 )
 from curate.training.folders import STATE_VERSION, prepare_output
+from curate.training.layers import attention_module
 from curate.training.losses import IGNORED, head_sees, token_losses, without_adapters
 from curate.training.masking import mask_token, masked_share, masked_thought
 from curate.training.policies import TokenPolicy, kept_of, past_losses
@@ -138,6 +139,8 @@ def train(
     state = run.prepare(resume)
     policed, past = config.token_policy != "none", None
     drawn = np.concatenate(batches)
+    if config.token_policy == "sstoken":
+        attention_module(model, config.attention_layer)  # one that is not there is said now
     if policed:
         past = past_losses(config, model, encodings, drawn, reference)
 

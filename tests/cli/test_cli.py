@@ -550,6 +550,25 @@ def test_json_has_no_nan(run, make_pool):
     assert code == 0 and "NaN" not in out and json.loads(out)["truth"][0]["auroc"] is None
 
 
+def test_the_command_that_a_token_policy_needs_is_printed_and_works(run, small_pool, tiny, tmp_path):
+    words = ["select", small_pool, "-m", "sstoken:keep=0.5", "-b", "8", "--model", tiny, "--store", "store", "--out", "out"]
+    code, out, err = run(*words)
+    assert code == 0, err
+    [line] = [line for line in out.splitlines() if line.startswith("train     ")]
+    assert line == f"train     curate train out --model {tiny} --store store --out out-tuned"
+    code, out, err = run(*line.split()[2:])
+    assert code == 0 and "in the loss, chosen by sstoken)" in out, err
+    assert json.loads((tmp_path / "out-tuned" / "training.json").read_text())["recipe"]["keep_tokens"] == 0.5
+    assert "train     " not in run(*words[:-1], "other", "-m", "longest")[1]
+
+
+def test_a_training_that_a_token_policy_cannot_follow_is_refused(run, small_pool, tiny):
+    words = ["select", small_pool, "-b", "8", "--model", tiny, "--out", "out", "--store", "store", "-m"]
+    refused(run(*words, "rho-1", "--masked-thought", "0.2"), "masked_thought: what is hidden from the model")
+    refused(run(*words, "rho-1", "--token-policy", "sstoken"), "rho-1 chooses the tokens of a training itself")
+    refused(run(*words, "sstoken:layer=99"), "the model has 2 layers of attention, and no layer 99")
+
+
 # Embeddings -----------------------------------------------------------------------------------------------------------
 
 

@@ -229,7 +229,7 @@ def test_the_recipe_of_rho():
     assert fit == TokenCleaning(warmup=4).requests(known, {})[1].model  # one fit serves both
     answers = {r: None for r in asked} | {fit: FittedModel(Path("store/fits/abc/model"), "abc", {})}
     plain = TrainConfig(tokens=500, seed=3, loss="dft")
-    policy = {"token_policy": "rho-1", "keep_tokens": 0.7, "reference": "store/fits/abc/model"}
+    policy = {"token_policy": "rho-1", "keep_tokens": 0.7, "reference": str(Path.cwd() / "store/fits/abc/model")}
     assert Rho1(warmup=4, keep=0.7).training(known, answers, plain) == plain.model_copy(update=policy)
     of_another = TrainConfig(tokens=500, seed=3, loss="dft", token_policy="sstoken", gamma=0.1)
     assert Rho1(warmup=4, keep=0.7).training(known, answers, of_another) == plain.model_copy(update=policy)
@@ -261,6 +261,33 @@ def test_the_length_matched_control_of_such_an_arm_is_a_plain_training():
     assert slower.recipe.token_policy == "sstoken" and slower.recipe.learning_rate == pytest.approx(1e-3)
 
 
+# ---- the rows that the reference was trained on
+
+
+@pytest.mark.parametrize("method", [TokenCleaning, Rho1])
+def test_picks_of_the_warm_up_are_counted_or_left_out(method):
+    known, n = data(20), 20
+    lengths, losses = np.full(n, 2), logprobs([[1.0, 2.0]] * n)
+    _, rows = warm_up(known, {}, 0.5, "random")
+    warm = set(rows.index.tolist())
+    order = np.argsort(-Random().signal(known, {}, generator(7, Random(), "signal")).values, kind="stable").tolist()
+
+    def of(budget, **more):
+        asked = method(warmup=0.5, keep=0.5, **more, **({"threshold": "sample"} if method is TokenCleaning else {}))
+        return choose(asked, known, fixed(asked, known, losses, losses), budget, lengths)
+
+    number = sum(i in warm for i in order[:8])
+    said = f"the reference was trained on {number} of the 8 rows picked, and may know their tokens by heart"
+    picks = of(8)
+    assert picks.index.tolist() == order[:8] and [said in remark for remark in picks.remarks] == [True] and number
+    left = of(8, exclude_warmup=True)
+    assert left.index.tolist() == [i for i in order if i not in warm][:8] and left.remarks == ()
+    assert len(of(20, exclude_warmup=True)) == 10
+    with pytest.raises(InputError, match="exclude_warmup leaves no row"):
+        asked = method(warmup=1.0 if method is Rho1 else 20, exclude_warmup=True)
+        choose(asked, known, fixed(asked, known, losses, losses), 3, lengths)
+
+
 # ---- with real fits
 
 QUICK = TrainConfig(adapter="none", learning_rate=1e-2, batch_tokens=256)
@@ -283,6 +310,7 @@ def test_a_selection_is_cleaned(small_pool, tiny, engine, tmp_path, mode):
     assert 0 < counts["kept_reply_tokens"] < counts["reply_tokens"]
     if mode == "fixed" and len(picked) == 12:
         assert counts["kept_reply_tokens"] == int(0.6 * counts["reply_tokens"])
+    assert [remark for remark in counts["remarks"] if "the reference was trained on" in remark] or mode != "fixed"
     picked.write(tmp_path / "picked")
     account = curate.train(tmp_path / "picked", out=tmp_path / "out", model=tiny, recipe=QUICK, engine=engine)
     assert account["loss_tokens"] == counts["kept_reply_tokens"]
