@@ -165,7 +165,7 @@ def select(
         "shortfall": picks.shortfall,
         "computed_rows": computed,
         "reused_rows": len(prepared.pool) - computed,
-        "remarks": said,
+        "remarks": [*said, *picks.notes],
         "select_seconds": known(took[0]),
         "select_flops": known(took[1]),
         "seconds": round(time.perf_counter() - start, 3),
@@ -259,4 +259,5 @@ def _filled(picks: Picks, prepared: Prepared, budget: Budget, rng: np.random.Gen
         picks.nulls,
         f"{picks.shortfall} {len(extra):,} were filled in at random.",
         None if picks.tokens is None else [*picks.tokens, *[np.ones(n, np.float32) for n in lengths[extra]]],
+        picks.notes,
     )

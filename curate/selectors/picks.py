@@ -20,6 +20,7 @@ class Picks:
     `nulls`: how many rows were left out because their score is null.
     `tokens`: how much each scored token of a pick counts in training, a float32 [R] per pick; None: all the same.
     `shortfall`: one sentence when fewer rows than the budget allows were left, else None.
+    `notes`: what a user should know of how good the picks are, or that they are approximate.
     """
 
     index: NDArray[np.int64]
@@ -29,6 +30,7 @@ class Picks:
     nulls: int
     shortfall: str | None
     tokens: list[NDArray[np.float32]] | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "index", np.asarray(self.index, dtype=np.int64))
