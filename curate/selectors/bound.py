@@ -39,8 +39,6 @@ def bound(
     value: float,
     limit: Limit,
     *,
-    gaps: Vectors | None = None,
-    rng: np.random.Generator | None = None,
     iterations: int = 20,
 ) -> Bound:
     """The Lagrangian dual of facility location, after a few steps of subgradients from the prices that the picks suggest.
@@ -52,7 +50,6 @@ def bound(
 
     kernel, floor  all entries that lie above floor [n]; prices do not go below it.
     picked, value  the picks and their f. limit: with a cost for each column.
-    gaps           where `kernel` lacks entries, the kernel that does not: the bound is `estimated` by it and rng.
 
     Source: Cornuejols, Fisher and Nemhauser, Management Science 23 (1977).
     """
@@ -68,13 +65,12 @@ def bound(
     if kernel.shape[0] == kernel.shape[1]:  # picks stand for themselves, where a row is what it is picked for
         prices[picked] = best[1][picked]
     left = kernel.above(least, cap)
-    most, cheapest, columns = np.inf, prices, left.columns()
+    most, columns = np.inf, left.columns()
     for _ in range(iterations):
         gains = left.gains(prices, cap) + bonus
         share = _relaxed(gains, limit.costs, limit.capacity)[0]
         now = float((prices - coverage.before).sum() + (share * gains).sum())
-        if now < most:
-            most, cheapest = now, prices
+        most = min(most, now)
         values = left.values if cap is None else np.minimum(left.values, cap[left.rows])
         over = values > prices[left.rows]
         slope = 1 - np.bincount(left.rows[over], weights=share[columns[over]], minlength=len(prices))
@@ -83,7 +79,7 @@ def bound(
         if now - value <= 1e-9 * abs(now) or not size:
             break
         prices = np.maximum(prices - 0.7 * (now - value) / size * slope, least)
-    return Bound(value, most, False) if gaps is None else estimated(coverage, gaps, cheapest, value, limit, rng)
+    return Bound(value, most, False)
 
 
 def estimated(

@@ -354,7 +354,10 @@ class Vectors(_Blocks):
     def tiles(
         self, columns: NDArray[np.int64] | None = None, rows: NDArray[np.int64] | None = None
     ) -> Iterator[tuple[slice, Where, NDArray]]:
-        """(places among columns, rows, the kernel there [columns, rows]): parts [columns, rows] that stay in the processor's cache, all rows of some columns before other columns."""
+        """(places among columns, rows, the kernel there [columns, rows]), all rows of some columns before other columns.
+
+        Parts are so small that they stay in the processor's cache.
+        """
         size = self.shape[0] if rows is None else len(rows)
         for where in self._slices(columns):
             some = self.selectable[where if columns is None else columns[where]]

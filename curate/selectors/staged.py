@@ -116,18 +116,19 @@ class Staged:
 
     def bound(self, picked: NDArray[np.int64], limit: Limit, rng: np.random.Generator | None) -> Bound:
         """How good the picks are, with a cost for each column; an estimate where not all pairs were compared."""
-        bonus, before = float(self.coverage.bonus[picked].sum()), self.coverage.before
-        if self.last is None or self.floor is None:
-            covered = before.copy()
-            for _, at, part in self.vectors.part(None, picked).tiles():
-                covered[at] = np.maximum(covered[at], part.max(axis=0))
-            if self.coverage.cap is not None:
-                covered = np.maximum(np.minimum(covered, self.coverage.cap), before)
-            value = float((covered - before).sum()) + bonus
-            return estimated(self.coverage, self.vectors, covered, value, limit, rng)
-        value = float((self.last.covered - before).sum()) + bonus
-        gaps = None if self.complete else self.vectors
-        return bound(self.coverage, self.last.kernel, self.floor, picked, value, limit, gaps=gaps, rng=rng)
+        bonus, before, cap = float(self.coverage.bonus[picked].sum()), self.coverage.before, self.coverage.cap
+        if self.last is not None and self.floor is not None and self.complete:
+            value = float((self.last.covered - before).sum()) + bonus
+            return bound(self.coverage, self.last.kernel, self.floor, picked, value, limit)
+        best, second = before.copy(), before.copy()
+        for where, at, part in self.vectors.part(None, picked).tiles():
+            capped = part if cap is None else np.minimum(part, cap[at])
+            prices = capped.copy()
+            if self.vectors.symmetric:
+                mine = np.arange(self.vectors.shape[0])[at] == picked[where][:, None]
+                prices[mine] = 0  # picks stand for themselves
+            best[at], second[at] = np.maximum(best[at], capped.max(axis=0)), np.maximum(second[at], prices.max(axis=0))
+        return estimated(self.coverage, self.vectors, second, float((best - before).sum()) + bonus, limit, rng)
 
 
 def near(vectors: Vectors, max_pairs: float) -> Iterator[Part]:
