@@ -3,12 +3,12 @@
 import numpy as np
 from numpy.typing import NDArray
 
-POINTS = 128  # per centroid, that is learned from at most unless told otherwise
-SEEDS = 10  # points per centroid, among which the first centroids are drawn
+POINTS = 64  # per centroid, that is learned from at most unless told otherwise
+SEEDS = 5  # points per centroid, among which the first centroids are drawn
 
 
 def kmeans(
-    vectors: np.ndarray, k: int, rng: np.random.Generator, *, iterations: int = 20, starts: int = 1, points: int = POINTS
+    vectors: np.ndarray, k: int, rng: np.random.Generator, *, iterations: int = 10, starts: int = 1, points: int = POINTS
 ) -> NDArray[np.int64]:
     """The cluster of each vector, int64 [n] from 0 to k - 1; a cluster may be empty. Fewer vectors than k are as many clusters.
 
@@ -41,5 +41,6 @@ def kmeans(
         reached = learner.train(data, init_centroids=np.ascontiguousarray(first))
         if index is None or reached < best:
             best, index = reached, learner.index
+    assert index is not None  # there is a start
     found: NDArray[np.int64] = index.search(data, 1)[1][:, 0].astype(np.int64)
     return found
