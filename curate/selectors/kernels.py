@@ -346,9 +346,14 @@ class Vectors(_Blocks):
         """The kernel as rows of columns, [m, n]; None where it does not fit."""
         if self._held is None and self.fits:
             self._held = np.empty(self.shape[::-1], dtype=self.dtype)
-            step = _block(self.shape[0], self.dtype().itemsize)
-            for where in (slice(first, first + step) for first in range(0, self.shape[1], step)):
-                self._compute(where, self._held[where])
+            step = TILE if self.symmetric else _block(self.shape[0], self.dtype().itemsize)
+            for first in range(0, self.shape[1], step):
+                where, others = slice(first, first + step), slice(first if self.symmetric else 0, None)
+                part = self.similarity.between(self.selectable[where], self.represented[others])
+                self._held[where, others] = np.maximum(part, 0, out=part)
+                for below in range(first + step, self.shape[1], step) if self.symmetric else ():  # its mirror image
+                    mirror = slice(below, below + step)
+                    self._held[mirror, where] = self._held[where, mirror].T
         return self._held
 
     def tiles(

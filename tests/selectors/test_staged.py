@@ -76,6 +76,16 @@ def test_what_lies_above_of_vectors(memory, block):
     np.testing.assert_allclose(found.values, whole.values, atol=1e-6)
 
 
+@pytest.mark.parametrize("tile", [7, 60, 100])
+def test_a_held_kernel_is_its_own_mirror_image(tile, monkeypatch):
+    monkeypatch.setattr("curate.selectors.kernels.TILE", tile)
+    values = points(60)
+    held = Vectors(values).held()
+    np.testing.assert_allclose(held, cosine(values), atol=1e-12)
+    np.testing.assert_array_equal(held, held.T)
+    np.testing.assert_allclose(Vectors(values, values[:9]).held(), cosine(values)[:9], atol=1e-12)
+
+
 def test_narrowing_changes_no_pick(monkeypatch):
     s = cosine(points(300, clusters=20))
     found = facility_location(s, rows(300, 150))
