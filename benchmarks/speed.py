@@ -6,7 +6,8 @@ A work is a module of benchmarks/works: its docstring says what is measured, and
     REACH       what it must reach, in words
     SIZES       a name for each size -> the arguments of that size
     CONTESTANTS a name -> function(**size) -> function() -> figures (a dict of numbers). The outer call imports and makes the
-                data, the inner one is timed. "curate" comes first; a peer that cannot run raises CannotRun with its reason
+                data, the inner one is timed. Figures that take long are returned as a function of nothing, called when the
+                time is taken. "curate" comes first; a peer that cannot run raises CannotRun with its reason
     GROWTH      optional, (argument, its values, the other arguments): times over which an exponent is fitted
     GROWN       optional, the contestants that GROWTH is for; without it "curate" alone
 Each run is a process of its own, with its own peak of memory, and contestants take turns. What was measured is kept in --out
@@ -58,10 +59,16 @@ def one(work: str, contestant: str, size: dict[str, Any]) -> dict[str, Any]:
         run = load(work).CONTESTANTS[contestant](**size)
         wall, cpu = time.perf_counter(), time.process_time()
         figures = run() or {}
-        took = {"seconds": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+        took = {"seconds": time.perf_counter() - wall, "cpu": time.process_time() - cpu, "peak": peak()}
+        figures = figures() if callable(figures) else figures
     except Exception as error:  # CannotRun of the work's own import of this module is another class
         return {"reason": str(error) if type(error).__name__ == "CannotRun" else f"{type(error).__name__}: {error}"}
-    return {**took, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, "figures": figures}
+    return {**took, "figures": figures}
+
+
+def peak() -> float:
+    """GB that this process has held at most so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def measure(work: str, contestant: str, size: dict[str, Any], threads: int, limit: float) -> dict[str, Any]:

@@ -272,4 +272,5 @@ def _filled(picks: Picks, prepared: Prepared, budget: Budget, rng: np.random.Gen
         picks.nulls,
         f"{picks.shortfall} {len(extra):,} were filled in at random.",
         None if picks.tokens is None else [*picks.tokens, *[np.ones(n, np.float32) for n in lengths[extra]]],
+        picks.remarks,
     )

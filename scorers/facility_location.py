@@ -11,10 +11,11 @@ from curate.embedding.similarity import check_gamma, comparable, similarity_of
 from curate.errors import InputError
 from curate.method import Cost, Data, Method
 from curate.requests import Embed, Request, Rows
-from curate.selectors.coverage import Coverage
+from curate.selectors.coverage import ROWS, Coverage
 from curate.selectors.facility_location import Greedy, maximise
-from curate.selectors.kernels import Vectors
+from curate.selectors.kernels import HELD_BYTES, Vectors
 from curate.selectors.similarity import SimilarityName
+from curate.selectors.staged import MAX_PAIRS, NEIGHBOURS
 from curate.signals import RowScore, RowVector
 from curate.wording import rows_called
 
@@ -58,6 +59,11 @@ class FacilityLocation(Method):
     form: Literal["paper", "code"] = Field("paper", description="of mi; that of the authors' code is used up by the target")
     nu: float = Field(1.0, ge=0, description="of cg: weight of existing data")
     greedy: Greedy = Field("lazy", description="stochastic: the best of a sample at each step")
+    memory: float = Field(
+        HELD_BYTES / 1e9, gt=0, description="GB that all similarities may take, 4 bytes each; of more rows picks are approximate"
+    )
+    neighbours: int = Field(NEIGHBOURS, ge=1, description="similar rows kept for each row, about, where picks are approximate")
+    max_pairs: float = Field(MAX_PAIRS, gt=0, description="similarities computed; of more only those of rows in near clusters")
     eps: float = Field(0.1, gt=0, lt=1, description="of stochastic: how far from greedy in expectation")
 
     @model_validator(mode="after")
@@ -90,13 +96,13 @@ class FacilityLocation(Method):
         given: RowVector = seen[Embed(data.embedder, data.pool)]
         similarity = similarity_of(self.similarity, self.gamma, data.embedder, given)
         pool = comparable(given, similarity)
-        values = pool.values[~pool.is_null]
-        kernel, near = Vectors(values, similarity=similarity), None
+        values = pool.values if not pool.is_null.any() else pool.values[~pool.is_null]
+        kernel, near = Vectors(values, similarity=similarity, memory=self.memory * 1e9), None
         if rows and len(values):
             others = comparable(seen[Embed(data.embedder, rows)], similarity)
             if others.is_null.all():
                 raise InputError(f"{self.name}: no row of {rows_called(rows.role)} has an embedding: {others.reasons[0]}")
-            near = Vectors(values, others.values[~others.is_null], similarity=similarity).best_of_columns()
+            near = kernel.towards(others.values[~others.is_null]).best_of_columns()
         if objective == "mi":
             return Covering(pool.reasons, Coverage.of_target(kernel, near, eta=self.eta, form=self.form))
         return Covering(pool.reasons, Coverage.beyond(kernel, near, nu=self.nu))
@@ -110,4 +116,11 @@ class FacilityLocation(Method):
     def choose(self, signal: Covering, table: "pl.DataFrame", limit: "Limit", rng: np.random.Generator) -> "Picks":
         """Greedy by marginal gain, for a budget of tokens by gain per token."""
         null = signal.reasons != None  # noqa: E711 (elementwise)
-        return maximise(signal.coverage, limit, null=null, greedy=self.greedy, eps=self.eps, rng=rng)
+        return maximise(
+            signal.coverage, limit, null=null, greedy=self.greedy, eps=self.eps, rng=rng,
+            neighbours=self.neighbours, max_pairs=self.max_pairs, bounded=True,
+        )  # fmt: skip
+
+    def remarks(self, data: Data, signal: Any) -> list[str]:
+        """That scores are estimates."""
+        return [f"scores are estimated on {ROWS:,} rows"] if signal.coverage.sampled else []

@@ -24,7 +24,7 @@ from curate.wording import counted
 if TYPE_CHECKING:
     import polars as pl
 
-ITERATIONS, STARTS = 300, 5  # of k-means, as in the authors' code
+ITERATIONS, STARTS, POINTS = 300, 5, 256  # of k-means, as in the authors' code
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class KMQ(Method):
         strata: list[str | None] = [None] * len(vectors)
         points = vectors.values[there]
         k = best_k(points, rng) if self.clusters == "auto" else self.clusters
-        found = kmeans(points, k, rng, iterations=ITERATIONS, starts=STARTS)
+        found = kmeans(points, k, rng, iterations=ITERATIONS, starts=STARTS, points=POINTS)
         for i, cluster in zip(there.tolist(), found.tolist(), strict=True):
             strata[i] = str(cluster)
         weights = np.full(len(vectors), -np.inf)

@@ -20,6 +20,7 @@ from curate.training.config import TrainConfig
 if TYPE_CHECKING:
     import polars as pl
 
+ITERATIONS, POINTS = 20, 256  # of k-means, and rows per cluster that it learns from, as in the authors' code
 TINY = 2  # rows: clusters of at most so many come last
 
 
@@ -119,6 +120,7 @@ class S2L(Method):
         """The name of the cluster of each row of the pool; None for those that are not among `rows`."""
         strata: list[str | None] = [None] * len(signal)
         prefix = "" if source is None else f"{source}/"
-        for i, cluster in zip(rows.tolist(), kmeans(signal.values[rows], self.clusters, rng).tolist(), strict=True):
+        found = kmeans(signal.values[rows], self.clusters, rng, iterations=ITERATIONS, points=POINTS)
+        for i, cluster in zip(rows.tolist(), found.tolist(), strict=True):
             strata[i] = f"{prefix}{cluster}"
         return strata

@@ -6,7 +6,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from curate.selectors.kernels import as_kernel
+from curate.selectors.kernels import Kernel, Vectors, as_kernel
+
+FIRST = 16  # picks, after which a kernel is narrowed to what can still gain, if that is little
+ROWS = 2**14  # on which a column's gain alone is estimated
 
 
 class Coverage:
@@ -34,6 +37,8 @@ class Coverage:
         self.bonus = np.zeros(m) if bonus is None else _numbers(bonus, m, "column")
         self.before = np.zeros(n) if covered is None else np.maximum(_numbers(covered, n, "row"), 0)
         self.covered = self.before.copy()  # by what was taken, too
+        self._now, self._taken = self.kernel, 0  # what can still gain, of how many taken
+        self.known: tuple[Kernel, NDArray[np.float64]] = self.kernel, self.before  # all entries above these numbers
         self._alone: NDArray[np.float64] | None = None
 
     @classmethod
@@ -64,14 +69,31 @@ class Coverage:
         return part
 
     def alone(self) -> NDArray[np.float64]:
-        """float64 [m]: f of each column alone, computed once. Raises ValueError where the kernel is not finite."""
+        """float64 [m]: f of each column alone, computed once; an estimate where `sampled`.
+
+        Raises ValueError where the kernel is not finite.
+        """
         if self._alone is None:
             with np.errstate(invalid="ignore"):
-                self._alone = self.kernel.gains(self.before, self.cap) + self.bonus
+                self._alone = self._gains_alone() + self.bonus
             if not np.isfinite(self._alone).all():
                 self._alone = None
                 raise ValueError("the kernel has values that are not finite")
         return self._alone
+
+    @property
+    def sampled(self) -> bool:
+        """Whether `alone` is estimated on evenly spaced rows, as it is where the kernel cannot be held."""
+        return isinstance(self.kernel, Vectors) and not self.kernel.fits and self.kernel.shape[0] > ROWS
+
+    def _gains_alone(self) -> NDArray[np.float64]:
+        if not self.sampled:
+            return self.kernel.gains(self.before, self.cap)
+        assert isinstance(self.kernel, Vectors)
+        n = self.kernel.shape[0]
+        rows = np.arange(ROWS, dtype=np.int64) * n // ROWS
+        cap = None if self.cap is None else self.cap[rows]
+        return self.kernel.part(rows, None).gains(self.before[rows], cap) * (n / ROWS)
 
     def initial_gains(self) -> NDArray[np.float64]:
         """The gains alone, with room for the rounding by which they may differ from `gains`."""
@@ -79,24 +101,31 @@ class Coverage:
         return alone + self.kernel.rounding * self.kernel.shape[0] + 1e-12 * np.abs(alone)
 
     def gains(self, columns: NDArray[np.int64]) -> NDArray[np.float64]:
-        return self.kernel.gains(self.covered, self.cap, columns) + self.bonus[columns]
+        return self._now.gains(self.covered, self.cap, columns) + self.bonus[columns]
 
     def take(self, j: int) -> None:
-        where, values = self.kernel.column(j)
+        """Add j. What is covered only grows, so entries below it are left behind for good, as soon as most of them are."""
+        where, values = self._now.column(j)
         capped = values if self.cap is None else np.minimum(values, self.cap[where])
         self.covered[where] = np.maximum(self.covered[where], capped)
+        self._taken += 1
+        if self._taken >= FIRST and self._taken & (self._taken - 1) == 0:  # half of them, each time as many are taken again
+            self._now = self._now.narrowed(self.covered, self.cap)
+            if self.known[0] is self.kernel and self._now is not self.kernel:
+                self.known = self._now, self.covered.copy()
+
+    def value(self) -> float:
+        """f of what was taken, but for bonuses."""
+        return float((self.covered - self.before).sum())
 
 
 def objective(coverage: Coverage, picked: Iterable[int]) -> float:
     """f of a set of columns, computed from nothing."""
-    best, bonus = np.zeros(coverage.kernel.shape[0]), 0.0
-    for j in picked:
-        where, values = coverage.kernel.column(j)
-        best[where] = np.maximum(best[where], values)
-        bonus += float(coverage.bonus[j])
+    columns = np.array(list(picked), dtype=np.int64)
+    best = coverage.kernel.only(columns).best_of_columns()
     if coverage.cap is not None:
         best = np.minimum(best, coverage.cap)
-    return float(np.maximum(best - coverage.before, 0).sum()) + bonus
+    return float(np.maximum(best - coverage.before, 0).sum() + coverage.bonus[columns].sum())
 
 
 def _numbers(given: ArrayLike, size: int, what: str) -> NDArray[np.float64]:

@@ -6,9 +6,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from curate.budget import Limit
+from curate.selectors.bound import Bound, bound
 from curate.selectors.coverage import Coverage
+from curate.selectors.kernels import Vectors
 from curate.selectors.lazy_greedy import lazy_greedy, stochastic_greedy
 from curate.selectors.picks import Picks, take
+from curate.selectors.staged import MAX_PAIRS, NEIGHBOURS, Staged
 
 Greedy = Literal["lazy", "stochastic"]
 
@@ -63,12 +66,18 @@ def maximise(
     greedy: Greedy = "lazy",
     eps: float = 0.1,
     rng: np.random.Generator | None = None,
+    neighbours: int = NEIGHBOURS,
+    max_pairs: float = MAX_PAIRS,
+    bounded: bool = False,
 ) -> Picks:
     """Picks by greedy: for a budget of rows the largest gain first, for one of tokens the largest gain per token.
 
     null    bool [n], rows of the limit that cannot be picked; the kernel has a column for every row, or for the others alone.
     greedy  lazy: exact. stochastic: the best of a sample at each step, with `eps` and the generator `rng`, see
             `stochastic_greedy`; a budget of tokens expects rows of mean length.
+    neighbours, max_pairs  of vectors whose kernel cannot be held, see `Staged`: lazy greedy is approximate then.
+    bounded whether `notes` say how much of the best possible coverage the picks reach at least, see `bound`. Not of stochastic
+            greedy.
 
     Picks go on until the next would exceed the budget, so a smaller budget gives a prefix of a larger one (not by samples). A
     row of no tokens counts one. Ties go to the lower index. `gain` is the marginal gain; where it is 0, picking goes on by
@@ -86,11 +95,15 @@ def maximise(
     coverage = coverage.anew(None if coverage.kernel.shape[1] == len(eligible) else eligible)
     costs = limit.costs[eligible]
     priced = costs if limit.unit == "tokens" else None
-    if rng is None or greedy == "lazy":
-        steps = lazy_greedy(coverage, priced)
-    else:
+    staged = None
+    if greedy == "stochastic" and rng is not None:
         size = limit.capacity / (costs.mean() if costs.any() else 1)
         steps = stochastic_greedy(coverage, int(min(max(size, 1), n)), rng, eps=eps, costs=priced)
+    elif isinstance(coverage.kernel, Vectors) and not coverage.kernel.fits:
+        staged = Staged(coverage, priced, neighbours=neighbours, max_pairs=max_pairs)
+        steps = iter(staged)
+    else:
+        steps = lazy_greedy(coverage, priced)
     index, gains, said = take(steps, eligible, limit)
     idle = int((gains <= 0).sum())
     if idle and len(index) < len(eligible):  # else there was no choice
@@ -99,4 +112,16 @@ def maximise(
             f"{idle:,} of the {len(index):,} picks gain nothing, as all is represented without them: they were taken {order}."
         )
         said = f"{said} {nothing}" if said else nothing
-    return Picks(index, gains, [None] * len(index), [f"gain {gain:.6g}" for gain in gains], n - len(eligible), said)
+    places, remarks = np.searchsorted(eligible, index), []
+    if staged:
+        remarks.append(staged.note())
+    if bounded and greedy == "lazy" and len(index):
+        some = Limit(costs, limit.capacity, limit.unit)
+        remarks.append(str(staged.bound(places, some, rng) if staged else _bound(coverage, places, some)))
+    reasons = [f"gain {gain:.6g}" for gain in gains]
+    return Picks(index, gains, [None] * len(index), reasons, n - len(eligible), said, remarks=tuple(remarks))
+
+
+def _bound(coverage: Coverage, picked: NDArray[np.int64], limit: Limit) -> Bound:
+    kernel, floor = coverage.known
+    return bound(coverage, kernel, floor, picked, coverage.value() + float(coverage.bonus[picked].sum()), limit)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _GRAINS = 2.0**30
-_MOST = 64  # gains that are computed at once
+_MOST = 256  # gains that are computed at once
 
 
 class Objective(Protocol):
@@ -28,10 +28,13 @@ class Objective(Protocol):
         ...
 
 
-def lazy_greedy(objective: Objective, costs: NDArray[np.float64] | None = None) -> Iterator[tuple[int, float]]:
+def lazy_greedy(
+    objective: Objective, costs: NDArray[np.float64] | None = None, among: NDArray[np.int64] | None = None
+) -> Iterator[tuple[int, float]]:
     """All candidates in the order of greedy, each with its gain; stop iterating when there are enough.
 
     costs  float64 [m]: the largest gain per cost comes first, a cost of 0 counting as 1. None: the largest gain.
+    among  the candidates, where not all are; ascending.
 
     Gains can only fall, so a gain of an earlier step bounds that of now, and a candidate whose gain of now leads all bounds is
     the best (Minoux, 1978). The order is exactly that of computing every gain at every step. Ties go to the lower index; gains
@@ -39,7 +42,8 @@ def lazy_greedy(objective: Objective, costs: NDArray[np.float64] | None = None) 
     """
     bounds = objective.initial_gains()
     weights = np.ones(len(bounds)) if costs is None else np.where(costs > 0, costs, 1.0)
-    heap = list(zip((-_coarse(bounds / weights)).tolist(), range(len(bounds))))
+    among = np.arange(len(bounds)) if among is None else among
+    heap = list(zip((-_coarse(bounds / weights))[among].tolist(), among.tolist()))
     heapify(heap)
     computed = np.full(len(bounds), -1)  # how many were taken when its gain was last computed
     gains, taken = np.zeros(len(bounds)), 0

@@ -1,13 +1,14 @@
 """How alike two vectors are: the kernels that selectors build on vectors."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 SimilarityName = Literal["cosine", "shifted", "sphere", "rbf"]
 SMALLEST_NORM = 1e-8  # a shorter vector has no direction
+_AT_ONCE = 2**14  # rows
 
 
 @dataclass(frozen=True)
@@ -33,25 +34,46 @@ class Similarity:
 
     def usable(self, values: NDArray) -> NDArray[np.bool_]:
         """bool [n]: which rows of values [n, d] are finite and, where only the direction counts, have one."""
-        finite = np.isfinite(values).all(axis=1)
-        if self.name == "rbf":
-            return finite
-        return finite & (np.linalg.norm(np.where(finite[:, None], values, 0), axis=1) >= SMALLEST_NORM)
+        found = np.empty(len(values), dtype=bool)
+        for first in range(0, len(values), _AT_ONCE):
+            part = values[first : first + _AT_ONCE]
+            finite = np.isfinite(part).all(axis=1)
+            if self.name != "rbf":
+                finite &= np.linalg.norm(np.where(finite[:, None], part, 0), axis=1) >= SMALLEST_NORM
+            found[first : first + _AT_ONCE] = finite
+        return found
 
-    def features(self, values: NDArray) -> NDArray[np.float64]:
-        """What `between` compares, float64 [n, d]: unit vectors, or for `rbf` the values as they are."""
-        whole = np.ascontiguousarray(values, dtype=np.float64)
-        return whole if self.name == "rbf" else whole / np.linalg.norm(whole, axis=1, keepdims=True)
-
-    def between(self, some: NDArray, all_: NDArray) -> NDArray[np.float64]:
-        """float64 [p, n], or [n] for a single vector: the similarity of features [p, d] or [d] to features [n, d]."""
-        product = all_ @ some if some.ndim == 1 else some @ all_.T
+    def features(self, values: NDArray, dtype: Any = np.float64) -> NDArray:
+        """What `between` compares, floats [n, d]: unit vectors, or for `rbf` the values as they are."""
         if self.name == "rbf":
-            lengths = (some**2).sum(axis=-1, keepdims=some.ndim > 1) + (all_**2).sum(axis=1)
-            return np.exp(-self.gamma * np.maximum(lengths - 2 * product, 0))
+            return np.ascontiguousarray(values, dtype=dtype)
+        found = np.empty(values.shape, dtype=dtype)
+        for first in range(0, len(values), _AT_ONCE):  # no float64 copy of them all
+            part = np.asarray(values[first : first + _AT_ONCE], dtype=np.float64)
+            found[first : first + _AT_ONCE] = part / np.linalg.norm(part, axis=1, keepdims=True)
+        return found
+
+    def between(self, some: NDArray, all_: NDArray, out: NDArray | None = None) -> NDArray:
+        """[p, n], or [n] for a single vector: the similarity of features [p, d] or [d] to features [n, d], in their precision.
+
+        out: where it is written, [p, n].
+        """
+        product = all_ @ some if some.ndim == 1 else np.matmul(some, all_.T, out=out)
+        if self.name == "rbf":
+            lengths = (some**2).sum(axis=-1, keepdims=some.ndim > 1) + np.einsum("nd,nd->n", all_, all_)
+            product *= -2
+            product += lengths
+            np.maximum(product, 0, out=product)
+            product *= -self.gamma
+            return np.exp(product, out=product)
         if self.name == "shifted":
-            return (1 + product) / 2
-        return np.exp(self.gamma * (product - 1) / 2) if self.name == "sphere" else product
+            product += 1
+            product /= 2
+        elif self.name == "sphere":
+            product -= 1
+            product *= self.gamma / 2
+            np.exp(product, out=product)
+        return product
 
 
 def spread_gamma(values: NDArray) -> float:

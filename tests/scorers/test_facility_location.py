@@ -165,6 +165,16 @@ def test_a_kernel_on_the_sphere_has_the_width_of_its_embedder():
     assert widths == [10, 1]
 
 
+def test_a_pool_whose_similarities_do_not_fit_says_so():
+    pool, known = drawn(30), data()
+    method = FacilityLocation(memory=4 * 15**2 / 1e9, neighbours=10)
+    signal, found = picks(method, known, seen(known, pool))
+    assert len(found) == 8 and "chosen by samples" in found.remarks[0] and "the picks reach at least" in found.remarks[1]
+    assert method.remarks(known, signal) == []  # 30 rows are their own sample
+    whole = picks(FacilityLocation(), known, seen(known, pool))[1]
+    assert len(whole.remarks) == 1 and whole.remarks[0].startswith("the picks reach at least")
+
+
 def test_on_the_command_line(make_pool, tiny, tmp_path, monkeypatch, capsys):
     from curate.cli import _main
 
@@ -175,6 +185,7 @@ def test_on_the_command_line(make_pool, tiny, tmp_path, monkeypatch, capsys):
     assert _main([*command, "--out", str(tmp_path / "one")]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["selected"] == 6 and found["method"] == "facility-location"
+    assert "the picks reach at least" in found["remarks"][-1]
     frame = pl.read_parquet(tmp_path / "one" / "selection.parquet")
     assert frame["gain"].is_sorted(descending=True) and frame["reason"][0].startswith("gain ")
     assert frame["score"][0] == pytest.approx(frame["gain"][0], rel=1e-5)

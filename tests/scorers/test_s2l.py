@@ -72,7 +72,7 @@ def test_opposite_slopes_with_the_same_mean_are_two_clusters():
 )
 def test_the_smallest_cluster_first(sizes, budget, expected, monkeypatch):
     fixed = np.repeat(np.arange(len(sizes)), sizes)
-    monkeypatch.setattr("scorers.s2l.kmeans", lambda vectors, k, rng: fixed)
+    monkeypatch.setattr("scorers.s2l.kmeans", lambda vectors, k, rng, **how: fixed)
     assert counts(pick(clouds(sizes), budget), sizes) == expected
 
 

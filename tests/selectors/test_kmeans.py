@@ -27,6 +27,23 @@ def test_it_is_a_local_optimum_of_lloyds():
     assert (distances.argmin(axis=1) == found).mean() > 0.99
 
 
+def test_every_one_of_many_clouds_is_found():
+    """From random points several clouds would share a centroid: k points hit all of k clouds once in e^k."""
+    found = kmeans(blobs([40] * 50), 50, np.random.default_rng(0))
+    assert np.mean([len(np.unique(part)) == 1 for part in np.split(found, 50)]) > 0.9
+    assert len(np.unique(found)) >= 45
+
+
+def test_more_starts_are_no_worse():
+    data = np.random.default_rng(1).normal(size=(500, 6)).astype(np.float32)
+
+    def inertia(starts, seed):
+        found = kmeans(data, 12, np.random.default_rng(seed), starts=starts, points=1000)
+        return sum(((data[found == c] - data[found == c].mean(axis=0)) ** 2).sum() for c in np.unique(found))
+
+    assert np.mean([inertia(8, seed) for seed in range(4)]) < np.mean([inertia(1, seed) for seed in range(4)])
+
+
 def test_one_generator_one_answer():
     data = np.random.default_rng(1).normal(size=(300, 4))
     first, again, other = (kmeans(data, 10, np.random.default_rng(seed)) for seed in (3, 3, 4))
