@@ -64,7 +64,7 @@ def compare(
         from curate.report.plans import plan_compare
 
         return output.show_plan(plan_compare(engine=engine.make(), **asked))
-    if seeds == 1:
+    if seeds == 1 and not output.as_json:
         said = "note: with one seed every answer will be undecided; `curate conclude` puts several such comparisons together"
         console(stderr=True).print(said, highlight=False, markup=False)
     verdict = engine.run("compare", **asked)

@@ -199,7 +199,10 @@ def test_rows_that_are_all_the_same_are_picked_by_their_ids(bad, model, method, 
     assert (made.said is None) if not said else made.said.startswith(said)
     remarks = " ".join(made.found.summary["remarks"])
     if method == "nn-cift":
-        how = {"losses": "all values computed are the same", "embeddings": "no better than chance"}[model.split()[0]]
+        how = {
+            "losses": "all values computed are the same",
+            "embeddings": "the probe is too small to tell these ranks from chance",
+        }[model.split()[0]]
         assert how in remarks
 
 
