@@ -51,4 +51,4 @@ def test_methods_are_described():
     assert {"random", "balanced", "longest", "perplexity", "lobass"} <= set(found)
     assert found["lobass"]["paper"] == "arXiv 2310.13008" and "fit" in found["lobass"]["asks_for"]
     assert found["perplexity"]["settings"] == {"window": "mid"}
-    assert found["random"]["cost"] == "nothing" and found["lobass"]["cost"] == "a training and passes"
+    assert found["random"]["cost"] == "nothing before training" and found["lobass"]["cost"] == "a training and passes"
