@@ -42,7 +42,7 @@ mixed) # five methods, two budgets
         --tokens 100000 --eval "$mixed/test.parquet" ;;
 gsm8k) # a larger model
     compare 3 gsm8k "$CURATE_DATA/gsm8k/train.parquet" --limit 2000 --methods random,lobass --budget 10% --epochs 1 \
-        --model "$CURATE_MODELS/base-28m" --eval "$CURATE_DATA/gsm8k/test.parquet" ;;
+        --model "$CURATE_MODELS/base-28m" --eval "$CURATE_DATA/gsm8k/test.parquet" --no-full ;;
 heart) # methods that read the whole pool
     compare 3 heart "$mixed/pool.parquet" --methods s2l:checkpoints=4:epochs=1,lobass,kmq,dpp,token-cleaning \
         --budget 10% --tokens 100000 --eval "$mixed/test.parquet" --no-full --matched all --second-rate 0 ;;
