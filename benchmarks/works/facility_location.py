@@ -7,6 +7,7 @@ bound of the best possible that it is at least, as the selector says it (`estima
 
 import numpy as np
 from speed import CannotRun
+from works_data import vectors
 
 REACH = (
     "n=20,000: 5 times as fast as the better peer, the same objective to 1e-6, below 2 GB; n=200,000: minutes, below 8 GB, "
@@ -19,16 +20,6 @@ SIZES = {
 }
 GROWTH = ("n", (25_000, 50_000, 100_000, 200_000), {"d": 256, "k": 0, "centres": 1_000})
 HELD = 24e9  # bytes that a peer's dense kernel may take
-
-
-def data(n: int, d: int, centres: int, seed: int = 0) -> np.ndarray:
-    """float32 [n, d], unit vectors."""
-    rng = np.random.default_rng(seed)
-    found = rng.standard_normal((n, d), dtype=np.float32)
-    if centres:
-        found += rng.standard_normal((centres, d), dtype=np.float32)[rng.integers(centres, size=n)]
-    found /= np.linalg.norm(found, axis=1, keepdims=True)
-    return found
 
 
 def objective(values: np.ndarray, picked: np.ndarray) -> float:
@@ -47,7 +38,7 @@ def ours(n: int, d: int, k: int, centres: int):  # type: ignore[no-untyped-def]
     from curate.selectors.facility_location import facility_location
     from curate.selectors.kernels import Vectors
 
-    values = data(n, d, centres)
+    values = vectors(n, d, centres)
     limit = Budget.parse(k or n // 10).limit(np.ones(n))
     large = n > 25_000  # peers say nothing of how good picks are
 
@@ -70,7 +61,7 @@ def apricot(n: int, d: int, k: int, centres: int):  # type: ignore[no-untyped-de
     except ImportError as error:
         raise CannotRun(f"not installed: {error}") from None
     refuse(n)
-    values = data(n, d, centres)
+    values = vectors(n, d, centres)
 
     def run():  # type: ignore[no-untyped-def]
         found = FacilityLocationSelection(k, metric="precomputed", optimizer="lazy").fit(np.maximum(values @ values.T, 0))
@@ -85,7 +76,7 @@ def submodlib(n: int, d: int, k: int, centres: int):  # type: ignore[no-untyped-
     except ImportError as error:
         raise CannotRun(f"not installed: {error}") from None
     refuse(n)
-    values = data(n, d, centres)
+    values = vectors(n, d, centres)
 
     def run():  # type: ignore[no-untyped-def]
         kernel = np.ascontiguousarray(np.maximum(values @ values.T, 0))

@@ -6,6 +6,7 @@ all.
 """
 
 import numpy as np
+from works_data import vectors
 
 REACH = "twice as fast as MiniBatchKMeans at equal or lower inertia"
 SIZES = {
@@ -14,16 +15,6 @@ SIZES = {
     for centres in (3_000, 0)
 }
 GROWTH = ("n", (100_000, 200_000, 400_000, 800_000), {"d": 384, "k": 1_000, "centres": 3_000})
-
-
-def data(n: int, d: int, centres: int, seed: int = 0) -> np.ndarray:
-    """float32 [n, d], unit vectors."""
-    rng = np.random.default_rng(seed)
-    found = rng.standard_normal((n, d), dtype=np.float32)
-    if centres:
-        found += rng.standard_normal((centres, d), dtype=np.float32)[rng.integers(centres, size=n)]
-    found /= np.linalg.norm(found, axis=1, keepdims=True)
-    return found
 
 
 def inertia(values: np.ndarray, labels: np.ndarray) -> float:
@@ -56,14 +47,16 @@ def ours(n: int, d: int, k: int, centres: int):  # type: ignore[no-untyped-def]
 
     from curate.selectors.kmeans import kmeans
 
-    return with_quota(lambda values: kmeans(values, k, np.random.default_rng(0)), data(n, d, centres))
+    return with_quota(lambda values: kmeans(values, k, np.random.default_rng(0)), vectors(n, d, centres))
 
 
 def minibatch(**settings):  # type: ignore[no-untyped-def]
     def prepared(n: int, d: int, k: int, centres: int):  # type: ignore[no-untyped-def]
         from sklearn.cluster import MiniBatchKMeans
 
-        return with_quota(lambda values: MiniBatchKMeans(k, random_state=0, **settings).fit(values).labels_, data(n, d, centres))
+        return with_quota(
+            lambda values: MiniBatchKMeans(k, random_state=0, **settings).fit(values).labels_, vectors(n, d, centres)
+        )
 
     return prepared
 

@@ -17,15 +17,8 @@ from curate.errors import InputError
 from curate.training.config import TrainConfig
 from curate.versions import versions
 
-MAY_DIFFER = (
-    "seeds",
-    "methods",
-    "margin",
-    "confidence",
-    "model",
-    "scorer_model",
-    "matched",
-)  # models are compared by fingerprint
+# Models are compared by fingerprint: the same one may lie elsewhere on another machine.
+MAY_DIFFER = ("seeds", "methods", "margin", "confidence", "model", "scorer_model", "matched")
 
 
 def verdict_of(design: Design, evidence: Evidence, config: Mapping[str, Any], selections: pl.DataFrame, **more: Any) -> Verdict:

@@ -175,7 +175,7 @@ def set_up(
     bench = Bench(engine, spec, prepared.rows, measured, prepared.pool.repeats)
     cut = [cut_said(engine, rows, spec) for rows in (prepared.rows, *(held.rows for held in held_out))]
     remarks = [*noted, *_too_large(prepared, sizes), *_left_out(held_out), *(f"{said}." for said in cut if said)]
-    return Setup(design, bench, prepared, remarks)
+    return Setup(design, bench, prepared, list(dict.fromkeys(remarks)))  # an engine's note may be one of the others
 
 
 def _left_out(held_out: Sequence[HeldOut]) -> list[str]:
