@@ -176,6 +176,40 @@ class TrainingOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AllTrainingOptions(TrainingOptions):
+    """What `train` itself takes beside what every training takes."""
+
+    lora_dropout: Annotated[float | None, Option("--lora-dropout", help="of the adapters' input")] = None
+    target_modules: Annotated[
+        str | None,
+        Option("--target-modules", help="that get an adapter: all-linear, or names with commas"),
+    ] = None
+    schedule: Annotated[
+        str | None, Option("--schedule", "--lr-scheduler-type", help="of the learning rate: cosine, linear, constant")
+    ] = None
+    warmup_ratio: Annotated[
+        float | None, Option("--warmup-ratio", metavar="SHARE", help="of the steps over which the rate rises")
+    ] = None
+    weight_decay: Annotated[float | None, Option("--weight-decay", help="on matrices, not on norms and biases")] = None
+    max_grad_norm: Annotated[float | None, Option("--max-grad-norm", help="gradients are clipped to it; 0: they are not")] = None
+    gradient_accumulation: Annotated[
+        int | None,
+        Option("--gradient-accumulation", "--gradient-accumulation-steps", min=1, help="micro-batches that a batch is cut into"),
+    ] = None
+    masked_thought_warmup: Annotated[
+        float | None, Option("--masked-thought-warmup", metavar="SHARE", help="of the steps over which --masked-thought rises")
+    ] = None
+    report_to: Annotated[str | None, Option("--report-to", help="a tracker that transformers knows, such as tensorboard")] = None
+
+    def recipe(self, **more: Any) -> Any:
+        """The settings of a training; names of modules are a list."""
+        names = self.target_modules
+        if names is not None and names != "all-linear":
+            more["target_modules"] = tuple(name.strip() for name in names.split(","))
+        return super().recipe(**more)
+
+
+@dataclass(frozen=True, kw_only=True)
 class EngineOptions:
     """Where and how the work is done. Raises InputError for a device, dtype or runner that there is not."""
 

@@ -5,8 +5,8 @@ from typing import Annotated
 from typer import Option
 
 from curate.cli.expand import Only
+from curate.cli.options import AllTrainingOptions as Training
 from curate.cli.options import EngineOptions, ModelOptions, OutputOptions, PoolOptions, Seed
-from curate.cli.options import TrainingOptions as Training
 from curate.cli.terminal import console, print_json
 from curate.wording import counted
 

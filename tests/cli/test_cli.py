@@ -513,6 +513,23 @@ def test_inspect(run, messy):
     assert code == 0 and "not JSON" in out and "What is" in out
 
 
+def test_every_setting_of_a_training_has_an_option(run, messy, tiny, tmp_path):
+    flags = {
+        "--lora-dropout": "0.1", "--target-modules": "q_proj, v_proj", "--schedule": "linear", "--warmup-ratio": "0.5",
+        "--weight-decay": "0.2", "--max-grad-norm": "0.3", "--gradient-accumulation": "2", "--masked-thought": "0.1",
+        "--masked-thought-warmup": "0.4", "--report-to": "none",
+    }  # fmt: skip
+    given = [text for pair in flags.items() for text in pair]
+    code, _, err = run("train", messy, "--model", tiny, "--steps", 1, "--batch-tokens", 64, "--out", "m", *given, "--json")
+    assert (code, err) == (0, "")
+    recipe = json.loads((tmp_path / "m" / "training.json").read_text())["recipe"]
+    assert recipe["target_modules"] == ["q_proj", "v_proj"] and recipe["schedule"] == "linear"
+    numbers = ("lora_dropout", "warmup_ratio", "weight_decay", "max_grad_norm", "masked_thought_warmup", "gradient_accumulation")
+    assert [recipe[name] for name in numbers] == [0.1, 0.5, 0.2, 0.3, 0.4, 2]
+    refused(run("train", messy, "--out", "n", "--schedule", "sine"), "'schedule'")
+    refused(run("train", messy, "--out", "n", "--report-to", "nobody", "--model", tiny), "report_to: ")
+
+
 def test_inspect_lets_no_row_drive_the_terminal(run, tmp_path):
     messages = [{"role": "user", "content": "a\x1b[2Jb"}, {"role": "assistant", "content": "c\x07d"}]
     row = {"messages": messages, "source": "[red]s\x1b[31m"}
