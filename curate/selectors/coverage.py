@@ -40,6 +40,7 @@ class Coverage:
         self._now, self._taken = self.kernel, 0  # what can still gain, of how many taken
         self.known: tuple[Kernel, NDArray[np.float64]] = self.kernel, self.before  # all entries above these numbers
         self._alone: NDArray[np.float64] | None = None
+        self._gains: NDArray[np.float64] | None = None  # of all columns now, where they are followed
 
     @classmethod
     def of_target(
@@ -100,19 +101,46 @@ class Coverage:
         alone = self.alone()
         return alone + self.kernel.rounding * self.kernel.shape[0] + 1e-12 * np.abs(alone)
 
+    def follow(self) -> NDArray[np.float64]:
+        self._gains = self.alone().copy() if not self._taken else self._now.gains(self.covered, self.cap) + self.bonus
+        return self._gains
+
     def gains(self, columns: NDArray[np.int64]) -> NDArray[np.float64]:
         return self._now.gains(self.covered, self.cap, columns) + self.bonus[columns]
 
-    def take(self, j: int) -> None:
+    def take(self, j: int) -> NDArray[np.int64] | None:
         """Add j. What is covered only grows, so entries below it are left behind for good, as soon as most of them are."""
         where, values = self._now.column(j)
         capped = values if self.cap is None else np.minimum(values, self.cap[where])
-        self.covered[where] = np.maximum(self.covered[where], capped)
+        better = np.flatnonzero(capped > self.covered[where])
+        rows, after = better if isinstance(where, slice) else where[better].astype(np.int64), capped[better]
+        before = self.covered[rows]
+        self.covered[rows] = after
         self._taken += 1
+        changed: NDArray[np.int64] | None = np.empty(0, dtype=np.int64)
+        if self._gains is not None:
+            changed = self._fall(rows, before, after, self._gains)
         if self._taken >= FIRST and self._taken & (self._taken - 1) == 0:  # half of them, each time as many are taken again
             self._now = self._now.narrowed(self.covered, self.cap)
             if self.known[0] is self.kernel and self._now is not self.kernel:
                 self.known = self._now, self.covered.copy()
+            if self._gains is not None and self._now is not self.kernel:  # what rounding has added up to is gone
+                self._gains[:] = self._now.gains(self.covered, self.cap) + self.bonus
+                changed = None
+        return changed
+
+    def _fall(
+        self, rows: NDArray[np.int64], before: NDArray[np.float64], after: NDArray[np.float64], gains: NDArray[np.float64]
+    ) -> NDArray[np.int64] | None:
+        """Take from the gains of columns what they could have covered of rows between `before` and `after`."""
+        cap = None if self.cap is None else self.cap[rows]
+        columns, less = self._now.between(rows, before, after, cap)
+        if columns is None:
+            np.maximum(gains - less, self.bonus, out=gains)  # a copy gains nothing, not a little less than that
+        else:
+            np.subtract.at(gains, columns, less)
+            gains[columns] = np.maximum(gains[columns], self.bonus[columns])
+        return columns
 
     def value(self) -> float:
         """f of what was taken, but for bonuses."""

@@ -8,8 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 from curate.budget import Limit
 from curate.selectors.bound import Bound, bound
 from curate.selectors.coverage import Coverage
+from curate.selectors.greedy import exact_greedy, stochastic_greedy
 from curate.selectors.kernels import Vectors
-from curate.selectors.lazy_greedy import lazy_greedy, stochastic_greedy
 from curate.selectors.picks import Picks, take
 from curate.selectors.staged import MAX_PAIRS, NEIGHBOURS, Staged
 
@@ -103,7 +103,7 @@ def maximise(
         staged = Staged(coverage, priced, neighbours=neighbours, max_pairs=max_pairs)
         steps = iter(staged)
     else:
-        steps = lazy_greedy(coverage, priced)
+        steps = exact_greedy(coverage, priced)
     index, gains, said = take(steps, eligible, limit)
     idle = int((gains <= 0).sum())
     if idle and len(index) < len(eligible):  # else there was no choice

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csc_matrix
 
 from curate.selectors.similarity import Similarity
 from curate.selectors.threads import spread, threads
@@ -18,7 +19,7 @@ CHUNK_BYTES = 2**20  # of a part that is worked on at once: it should stay in a 
 EXACT_BYTES = 2**27  # a kernel of no more is computed in float64
 HELD_BYTES = 1_700_000_000  # a kernel of no more is held, in float32
 TILE, TILE_BYTES = 1024, 2**25  # columns of a tile, and its size
-SPARSE = 0.03  # a kernel with no larger part above what is covered goes on as a sparse one
+SPARSE = 0.006  # a kernel with no larger part above what is covered goes on as a sparse one
 COSINE = Similarity("cosine")
 Where = NDArray[np.integer] | slice
 Part = tuple[NDArray[np.int64], NDArray[np.int64] | None]
@@ -41,6 +42,16 @@ class Kernel(Protocol):
         """float64 [c]: sum over i of max(0, min(s_ij, cap_i) - covered_i), for these columns j or all.
 
         covered [n] at least 0; cap [n] or no cap. What is no more than rounding counts as 0, so that a copy gains nothing.
+        """
+        ...
+
+    def between(
+        self, rows: NDArray[np.int64], low: NDArray[np.float64], high: NDArray[np.float64], cap: NDArray[np.float64] | None
+    ) -> tuple[NDArray[np.int64] | None, NDArray[np.float64]]:
+        """Of each entry s_ij of some rows the part min(max(s_ij, low_i), high_i) - low_i, summed by column.
+
+        low, high [r] with 0 <= low < high <= cap, cap [r] or no cap. (None, float64 [m]), or columns, which may come several
+        times, and numbers that are to be added up for each.
         """
         ...
 
@@ -142,6 +153,30 @@ def _positive(part: NDArray, rounding: float) -> NDArray:
     return found
 
 
+def _between(
+    values: NDArray, rows: NDArray[np.int64], low: NDArray[np.float64], high: NDArray[np.float64], cap: NDArray[np.float64] | None
+) -> NDArray[np.float64]:
+    """float64 [m]: `Kernel.between` for an array [n, m], a few rows at a time, some by each thread."""
+    step = _block(values.shape[1], values.itemsize, CHUNK_BYTES)
+    limits = [low, high - low] if cap is None else [low, high - low, cap]
+    limits = [limit.astype(values.dtype)[:, None] for limit in limits]
+
+    def work(share: slice) -> NDArray[np.float64]:
+        found = np.zeros(values.shape[1])
+        for first in range(share.start, share.stop, step):
+            at = slice(first, min(first + step, share.stop))
+            part, least, most = values[rows[at]], limits[0][at], limits[1][at]
+            if cap is not None:
+                np.minimum(part, limits[2][at], out=part)
+            part -= least
+            found += np.clip(part, 0, most, out=part).sum(axis=0)
+        return found
+
+    each = max(step, -(-len(rows) // threads()))
+    shares = [slice(first, min(first + each, len(rows))) for first in range(0, len(rows), each)]
+    return sum(spread(work, shares), np.zeros(values.shape[1]))
+
+
 def _entries(part: NDArray, covered: NDArray, cap: NDArray | None, rounding: float) -> Entries:
     """The entries of part [c, n] that lie above covered [n]: per row of it how many, then their places and values."""
     kept = part > covered + part.dtype.type(rounding)
@@ -150,6 +185,14 @@ def _entries(part: NDArray, covered: NDArray, cap: NDArray | None, rounding: flo
     flat = np.flatnonzero(kept)
     counts = np.diff(np.searchsorted(flat, np.arange(len(part) + 1) * part.shape[1]))
     return counts, (flat % part.shape[1]).astype(np.int32), part.reshape(-1)[flat]
+
+
+def _taken(held: NDArray, rows: NDArray[np.int64]) -> Iterator[tuple[slice, NDArray[np.int64], NDArray]]:
+    """(columns, rows, the kernel there), of some rows, of a kernel that is held as rows of columns."""
+    step = _block(len(rows), held.itemsize, CHUNK_BYTES)
+    for first in range(0, len(held), step):
+        where = slice(first, min(first + step, len(held)))
+        yield where, rows, held[where].take(rows, axis=1)
 
 
 def _threaded(part: NDArray, covered: NDArray, cap: NDArray | None, rounding: float) -> Entries:
@@ -180,6 +223,11 @@ class Dense(_Blocks):
     def _part(self, columns: NDArray[np.int64] | slice) -> NDArray[np.float64]:
         return np.array(self.values[:, columns].T, dtype=np.float64, order="C")
 
+    def between(
+        self, rows: NDArray[np.int64], low: NDArray[np.float64], high: NDArray[np.float64], cap: NDArray[np.float64] | None
+    ) -> tuple[NDArray[np.int64] | None, NDArray[np.float64]]:
+        return None, _between(self.values, rows, low, high, cap)
+
     def only(self, columns: NDArray[np.int64]) -> "Dense":
         return Dense(self.values[:, columns])
 
@@ -195,6 +243,7 @@ class Sparse:
     ) -> None:
         self.starts, self.rows, self.values, self.rounding = starts, rows, values, rounding
         self.shape = n, len(starts) - 1
+        self._by_row: tuple[NDArray, NDArray, NDArray] | None = None  # the same: starts [n + 1], columns [e] and values [e]
 
     @classmethod
     def of(cls, matrix: Any) -> "Sparse":
@@ -245,7 +294,7 @@ class Sparse:
             at: Where = slice(int(starts[0]), int(starts[-1]))
             starts = starts - starts[0]
         else:
-            at, starts = self._places(columns)
+            at, starts = _places(self.starts, columns)
         where = self.rows[at]
         data = self.values[at].astype(np.float64)
         if cap is not None:
@@ -261,12 +310,25 @@ class Sparse:
         found[starts[1:] == starts[:-1]] = 0
         return found
 
-    def _places(self, columns: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Where the entries of columns are, one column after the other, and where each begins among them."""
-        first, counts = self.starts[columns], self.starts[columns + 1] - self.starts[columns]
-        starts = np.zeros(len(columns) + 1, dtype=np.int64)
-        np.cumsum(counts, out=starts[1:])
-        return np.arange(starts[-1]) + np.repeat(first - starts[:-1], counts), starts
+    def between(
+        self, rows: NDArray[np.int64], low: NDArray[np.float64], high: NDArray[np.float64], cap: NDArray[np.float64] | None
+    ) -> tuple[NDArray[np.int64] | None, NDArray[np.float64]]:
+        starts, columns, values = self._rows()
+        at, first = _places(starts, rows)
+        counts = np.diff(first)
+        found = values[at].astype(np.float64)
+        if cap is not None:
+            np.minimum(found, np.repeat(cap, counts), out=found)
+        found -= np.repeat(low, counts)
+        return columns[at], np.clip(found, 0, np.repeat(high - low, counts), out=found)
+
+    def _rows(self) -> tuple[NDArray, NDArray, NDArray]:
+        if self._by_row is None:
+            small = self.starts[-1] < 2**31  # else scipy widens all indices
+            starts = self.starts.astype(np.int32) if small else self.starts
+            turned = csc_matrix((self.values, self.rows, starts), shape=self.shape).tocsr()
+            self._by_row = turned.indptr, turned.indices, turned.data
+        return self._by_row
 
     def above(self, covered: NDArray[np.float64], cap: NDArray[np.float64] | None = None) -> "Sparse":
         kept = np.empty(len(self.values), dtype=bool)
@@ -299,8 +361,16 @@ class Sparse:
         return np.repeat(np.arange(self.shape[1]), np.diff(self.starts))
 
     def only(self, columns: NDArray[np.int64]) -> "Sparse":
-        at, starts = self._places(np.asarray(columns))
+        at, starts = _places(self.starts, np.asarray(columns))
         return Sparse(starts, self.rows[at], self.values[at], self.shape[0], rounding=self.rounding)
+
+
+def _places(starts: NDArray, which: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where the entries of some columns (or rows) are, one after the other, and where each begins among them."""
+    first = starts[which].astype(np.int64)
+    found = np.zeros(len(which) + 1, dtype=np.int64)
+    np.cumsum(starts[which + 1] - first, out=found[1:])
+    return np.arange(found[-1]) + np.repeat(first - found[:-1], np.diff(found)), found
 
 
 class Vectors(_Blocks):
@@ -396,6 +466,21 @@ class Vectors(_Blocks):
 
         spread(work, range(0, size, step))
         return found
+
+    def between(
+        self, rows: NDArray[np.int64], low: NDArray[np.float64], high: NDArray[np.float64], cap: NDArray[np.float64] | None
+    ) -> tuple[NDArray[np.int64] | None, NDArray[np.float64]]:
+        held = self.held()
+        if held is not None and self.symmetric:
+            return None, _between(held, rows, low, high, cap)
+        found = np.zeros(self.shape[1])
+        for where, at, part in self.tiles(None, rows) if held is None else _taken(held, rows):
+            places = np.searchsorted(rows, np.asarray(at))
+            if cap is not None:
+                np.minimum(part, cap[places].astype(self.dtype), out=part)
+            part -= low[places].astype(self.dtype)
+            found[where] += np.clip(part, 0, (high - low)[places].astype(self.dtype), out=part).sum(axis=1)
+        return None, found
 
     def above(
         self, covered: NDArray[np.float64], cap: NDArray[np.float64] | None = None, parts: Iterable[Part] | None = None

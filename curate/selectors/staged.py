@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from curate.budget import Limit
 from curate.selectors.bound import Bound, bound, estimated
 from curate.selectors.coverage import Coverage
+from curate.selectors.greedy import exact_greedy
 from curate.selectors.kernels import Kernel, Part, Vectors
 from curate.selectors.kmeans import kmeans
-from curate.selectors.lazy_greedy import lazy_greedy
 
 NEIGHBOURS = 256  # entries per row that are kept, about
 MAX_PAIRS = 50_000_000_000  # similarities computed in a stage, at most
@@ -25,8 +25,8 @@ class Staged:
 
     The first stage is exact greedy on a sample of rows and columns whose kernel can be held. Each later one has five times as
     many rows and columns, the last all of them. It begins when the picks before it have covered the rows so well that about
-    `neighbours` entries per row lie above that: no other entry can gain anything, so from there on it is exact again (lazy
-    greedy on a sparse kernel). What is approximate is thus one pick in `neighbours` x picks / rows, which is chosen by a sample,
+    `neighbours` entries per row lie above that: no other entry can gain anything, so from there on it is exact again
+    (greedy on a sparse kernel). What is approximate is thus one pick in `neighbours` x picks / rows, which is chosen by a sample,
     and its gain, which is an estimate. Samples are evenly spaced, and stages do not depend on the budget: a smaller one gives a
     prefix.
 
@@ -57,7 +57,7 @@ class Staged:
                 continue
             part, columns = self._stage(stage, held=stage == stages)
             left = np.flatnonzero(~np.isin(columns, self.picked))
-            steps = lazy_greedy(part, None if self.costs is None else self.costs[columns], left)
+            steps = exact_greedy(part, None if self.costs is None else self.costs[columns], left)
             if not stage:
                 for j, gain in steps:
                     self.picked.append(j)

@@ -12,8 +12,8 @@ from scipy import sparse
 from curate.budget import Limit
 from curate.selectors.coverage import Coverage, objective
 from curate.selectors.facility_location import conditional_gain, facility_location, mutual_information
+from curate.selectors.greedy import exact_greedy
 from curate.selectors.kernels import Vectors, as_kernel
-from curate.selectors.lazy_greedy import lazy_greedy
 from curate.selectors.similarity import Similarity
 
 OBJECTIVES = ["fl", "paper", "code", "cg"]
@@ -261,7 +261,7 @@ def test_what_makes_no_sense_is_refused():
 def test_the_value_of_a_set_is_the_sum_of_its_gains():
     s = kernel(8, 9, 7, "real")
     covering = Coverage(as_kernel(s), covered=s[:, 4], bonus=np.arange(7.0))
-    found = list(lazy_greedy(covering))
+    found = list(exact_greedy(covering))
     want = sum(max(max(s[i]) - s[i, 4], 0) for i in range(9)) + 21
     assert objective(covering, [j for j, _ in found]) == pytest.approx(want) == sum(gain for _, gain in found)
     assert objective(covering, []) == 0
@@ -301,18 +301,40 @@ def test_stochastic_greedy_by_tokens_stays_within_them():
 
 
 class Counted(Coverage):
-    """Counts the gains that were computed."""
+    """Counts the gains that were computed anew."""
 
     def gains(self, columns):
         self.count = getattr(self, "count", 0) + len(columns)
         return super().gains(columns)
 
 
-def test_lazy_computes_few_gains():
+@pytest.mark.parametrize("memory, most", [(2**30, 330), (2**10, 600)])  # in float64, and in float32
+def test_hardly_a_gain_is_computed_anew(memory, most):
     points = np.random.default_rng(0).normal(size=(600, 8))
-    counted = Counted(Vectors(points, similarity=Similarity("cosine")))
-    picked = [j for j, _ in zip(lazy_greedy(counted), range(30))]
-    assert len(picked) == 30 and counted.count < 0.25 * 600 * 30
+    counted = Counted(Vectors(points, similarity=Similarity("cosine"), memory=memory))
+    picked = [j for j, _ in zip(exact_greedy(counted), range(300))]
+    assert len(picked) == 300 and counted.count < most
+
+
+@pytest.mark.parametrize("cap", [None, "cap"])
+@pytest.mark.parametrize("make", ["array", "sparse", "held", "others", "computed"])
+def test_gains_that_are_followed_are_those_computed_anew(make, cap):
+    """After every pick, for each kind of kernel, narrowed or not."""
+    rng = np.random.default_rng(1)
+    points, others = rng.normal(size=(90, 4)), rng.normal(size=(60, 4))
+    s = cosine(points, others)
+    kernels = {
+        "array": s, "sparse": sparse.csr_matrix(np.maximum(s, 0)), "held": Vectors(points), "others": Vectors(points, others),
+        "computed": Vectors(points, others, memory=0),
+    }  # fmt: skip
+    limit = None if cap is None else rng.uniform(0.2, 1, 90)
+    covering = Coverage(kernels[make], covered=rng.uniform(0, 0.3, 90), cap=limit)
+    followed = covering.follow()
+    m = covering.kernel.shape[1]
+    for j in rng.permutation(m)[:40].tolist():
+        covering.take(j)
+        want = covering.kernel.gains(covering.covered, covering.cap)
+        np.testing.assert_allclose(followed, want, atol=1e-5 if make == "computed" else 1e-10)
 
 
 # Vectors ---------------------------------------------------------------------------------------------------------------

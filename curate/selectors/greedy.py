@@ -2,33 +2,36 @@
 
 import math
 from collections.abc import Iterator
-from heapq import heapify, heappop, heappush
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 _GRAINS = 2.0**30
-_MOST = 256  # gains that are computed at once
+_MOST = 256  # gains that are looked at at once
 
 
 class Objective(Protocol):
-    """A set function of m candidates; it holds the set taken so far."""
+    """A submodular function of m candidates; it holds the set taken so far."""
+
+    def follow(self) -> NDArray[np.float64]:
+        """float64 [m], finite: what each candidate gains now. From here on `take` keeps this very array up to date."""
+        ...
 
     def initial_gains(self) -> NDArray[np.float64]:
         """float64 [m], finite: what each candidate alone gains, or an upper bound of it."""
         ...
 
     def gains(self, columns: NDArray[np.int64]) -> NDArray[np.float64]:
-        """float64 [c]: what each of these candidates would gain now; never more than before (submodular)."""
+        """float64 [c]: what each of these candidates would gain now, computed anew; never more than before (submodular)."""
         ...
 
-    def take(self, j: int) -> None:
-        """Add j to the set."""
+    def take(self, j: int) -> NDArray[np.int64] | None:
+        """Add j to the set. The candidates whose gains fell, perhaps several times each; None: any may have."""
         ...
 
 
-def lazy_greedy(
+def exact_greedy(
     objective: Objective, costs: NDArray[np.float64] | None = None, among: NDArray[np.int64] | None = None
 ) -> Iterator[tuple[int, float]]:
     """All candidates in the order of greedy, each with its gain; stop iterating when there are enough.
@@ -36,32 +39,52 @@ def lazy_greedy(
     costs  float64 [m]: the largest gain per cost comes first, a cost of 0 counting as 1. None: the largest gain.
     among  the candidates, where not all are; ascending.
 
-    Gains can only fall, so a gain of an earlier step bounds that of now, and a candidate whose gain of now leads all bounds is
-    the best (Minoux, 1978). The order is exactly that of computing every gain at every step. Ties go to the lower index; gains
-    that differ by less than about 1e-9 of themselves are ties.
+    The order is that of computing every gain at every step. The objective keeps gains up to date, and rounding adds up in
+    them, so that of a candidate is computed anew before it is taken. Ties go to the lower index; gains that differ by less
+    than about 1e-9 of themselves are ties.
     """
-    bounds = objective.initial_gains()
-    weights = np.ones(len(bounds)) if costs is None else np.where(costs > 0, costs, 1.0)
-    among = np.arange(len(bounds)) if among is None else among
-    heap = list(zip((-_coarse(bounds / weights))[among].tolist(), among.tolist()))
-    heapify(heap)
-    computed = np.full(len(bounds), -1)  # how many were taken when its gain was last computed
-    gains, taken = np.zeros(len(bounds)), 0
-    while heap:
-        size = 1
-        while computed[heap[0][1]] < taken:  # twice as many at a time, as they turn out to be needed
-            some: list[int] = []
-            while heap and len(some) < size and computed[heap[0][1]] < taken:
-                some.append(heappop(heap)[1])
-            columns = np.array(some)
-            gains[columns], computed[columns] = objective.gains(columns), taken
-            for bound, j in zip((-_coarse(gains[columns] / weights[columns])).tolist(), some):
-                heappush(heap, (bound, j))
-            size = min(2 * size, _MOST)
-        j = heappop(heap)[1]
-        yield j, float(gains[j])
-        objective.take(j)
-        taken += 1
+    gains = objective.follow()
+    weights = np.ones(len(gains)) if costs is None else np.where(costs > 0, costs, 1.0)
+    out = np.ones(len(gains), dtype=bool)  # of the choice
+    out[slice(None) if among is None else among] = False
+    best = _Best(np.where(out, -np.inf, _coarse(gains / weights)))
+    for _ in range(len(out) - int(out.sum())):
+        while True:
+            j = best.first()
+            gain = float(objective.gains(np.array([j]))[0])
+            worth = float(_coarse(np.array([gain / weights[j]]))[0])
+            if worth >= best.values[j]:
+                break
+            best.lower(j, worth)
+        yield j, gain
+        out[j] = True
+        best.lower(j, -np.inf)
+        changed = objective.take(j)
+        if changed is None:
+            best = _Best(np.where(out, -np.inf, _coarse(gains / weights)))
+        else:
+            best.lower(changed, np.where(out[changed], -np.inf, _coarse(gains[changed] / weights[changed])))
+
+
+class _Best:
+    """Numbers that only fall, and which of them is the largest; of equal ones the first."""
+
+    def __init__(self, values: NDArray[np.float64]) -> None:
+        padded = np.full(-(-len(values) // _MOST) * _MOST, -np.inf)
+        padded[: len(values)] = values
+        self.values, self._blocks = padded, padded.reshape(-1, _MOST)
+        self._tops = self._blocks.max(axis=1)  # no less than the largest of each block
+
+    def first(self) -> int:
+        while True:
+            block = int(self._tops.argmax())
+            at = int(self._blocks[block].argmax())
+            if self._blocks[block, at] == self._tops[block]:
+                return block * _MOST + at
+            self._tops[block] = self._blocks[block, at]
+
+    def lower(self, at: Any, to: Any) -> None:
+        self.values[at] = to
 
 
 def stochastic_greedy(
@@ -71,7 +94,7 @@ def stochastic_greedy(
 
     A sample has ceil(m / size x ln(1 / eps)) candidates: `size` picks reach 1 - 1/e - eps of the optimum in expectation, with
     about m ln(1 / eps) gains computed (Mirzasoleiman et al., 2015, arXiv 1409.7938). Another size draws other samples.
-    Within a sample gains are computed lazily; ties go to the lower index. costs: as for `lazy_greedy`. Raises ValueError
+    Within a sample gains are computed lazily; ties go to the lower index. costs: as for `exact_greedy`. Raises ValueError
     unless eps lies between 0 and 1.
     """
     if not 0 < eps < 1:
