@@ -28,7 +28,7 @@ NAMES = sorted(
 @pytest.fixture
 def addresses(tiny, make_pool, tmp_path):
     """A function that says where each kind of result lies, and whether a store that is there opens."""
-    from curate.training.trainer import _fingerprint
+    from curate.training.run import identity
 
     rated = as_pool(make_pool(range(12), messages=weighted))
     engine, spec = Engine(store=Store(tmp_path / "store"), device="cpu"), ModelSpec(str(tiny))
@@ -50,7 +50,7 @@ def addresses(tiny, make_pool, tmp_path):
             "fit": engine.fit_spec(Fit(spec, rows, recipe)),
             "words": engine.fit_spec(Vocabulary(4, rows, "conversation")),
             "arm": bench.spec(Arm("some", "1", 0, (0, 1), recipe)),
-            "state": {"fingerprint": _fingerprint(network, recipe, encodings, encodings.loss_mask, ())},
+            "state": {"fingerprint": identity(network, recipe, encodings, encodings.loss_mask, ())},
         }
         for name, request in requests.items():
             [artifact] = engine.work(request).artifacts().values()

@@ -1,15 +1,13 @@
 """Fine-tuning a causal language model on encoded conversations: read from top to bottom.
 
-`train` plans the batches (batches.py), puts adapters on the model (adapters.py), and hands both to transformers' Trainer.
-What is ours: which rows make a batch, the loss (losses.py), which tokens count in it (policies.py), the learning rate, and
-checkpoints without pickle (checkpoints.py). What is theirs: the loop, mixed precision,
-gradient clipping and accumulation, several GPUs (torchrun), trackers.
+`train` plans the batches (batches.py), pads them (examples.py), puts adapters on the model (adapters.py), and hands all to
+transformers' Trainer. What is ours: which rows make a batch, the loss (losses.py), which tokens count in it (policies.py), the
+learning rate, and what a run leaves on disk (run.py), without pickle (checkpoints.py). What is theirs: the loop, mixed
+precision, gradient clipping and accumulation, several GPUs (torchrun), trackers.
 """
 
 import contextlib
 import copy
-import hashlib
-import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -20,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from peft import PeftModel
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.integrations import get_reporting_integration_callbacks
 
@@ -28,21 +26,14 @@ from curate.errors import CurateError, InputError
 from curate.lm.encodings import Encodings
 from curate.training.adapters import CALIBRATION_BATCHES, add_adapters
 from curate.training.batches import micro_batches, plan_batches
-from curate.training.checkpoints import merged, read_history, read_state, write_model, write_state
-from curate.training.config import (
-    TRAIN_VERSION,
-    TrainConfig,
-    expected_tokens,
-    learning_rate_factor,
-    steps_to_save,
-    training_flops,
-)
-from curate.training.folders import STATE_VERSION, prepare_output
+from curate.training.checkpoints import merged, read_history, read_state, write_model
+from curate.training.config import TrainConfig, expected_tokens, learning_rate_factor, training_flops
+from curate.training.examples import MicroBatches, loss_tokens, only, token_weights
 from curate.training.layers import attention_module
 from curate.training.losses import IGNORED, head_sees, token_losses, without_adapters
-from curate.training.masking import mask_token, masked_share, masked_thought
-from curate.training.policies import TokenPolicy, kept_of, past_losses
+from curate.training.policies import TokenPolicy, past_losses
 from curate.training.quiet import private_randomness, quiet
+from curate.training.run import Run, identity
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -131,11 +122,11 @@ def train(
         raise InputError("dtype: float16 needs a GPU to train on")
     if getattr(model, "is_loaded_in_4bit", False) != (config.quantization == "4bit"):
         raise InputError(f"the model was loaded in other bits than the setting quantization: {config.quantization} says")
-    token_weights = _token_weights(encodings, weights)
+    counted = token_weights(encodings, weights)
     batches = plan_batches(encodings.lengths, config, np.random.default_rng(config.seed))
     folder = None if output is None else Path(output)
-    fingerprint = _fingerprint(model, config, encodings, token_weights, reference or ())
-    run = _Run(config, tokenizer, folder, len(batches), fingerprint, progress)
+    made_from = identity(model, config, encodings, counted, reference or ())
+    run = Run(config, tokenizer, folder, len(batches), made_from, progress)
     state = run.prepare(resume)
     policed, past = config.token_policy != "none", None
     drawn = np.concatenate(batches)
@@ -147,7 +138,7 @@ def train(
     with quiet(), private_randomness(config.seed), tempfile.TemporaryDirectory() as scratch:
         arguments = _arguments(config, model.device.type, str(folder or scratch))
         padding = getattr(tokenizer, "pad_token_id", None) or 0
-        whole = _MicroBatches(encodings, token_weights, [[batch] for batch in batches[:CALIBRATION_BATCHES]], padding)
+        whole = MicroBatches(encodings, counted, [[batch] for batch in batches[:CALIBRATION_BATCHES]], padding)
         model, start = _prepare_model(model, config, whole)
         optimizer = _optimizer(model, config)
         run.policy = TokenPolicy(config, model) if policed else None
@@ -160,7 +151,7 @@ def train(
             parts = _cut(encodings.lengths, batches, config, model.device.type, arguments.world_size)
             arguments.max_steps = run.steps - run.done
             arguments.gradient_accumulation_steps = len(parts[0]) // arguments.world_size
-            data = _MicroBatches(encodings, token_weights, parts[run.done :], padding, run.hide, past)
+            data = MicroBatches(encodings, counted, parts[run.done :], padding, run.hide, past)
             optimizers = optimizer, _scheduler(optimizer, run)
             _Trainer(run, start, model=model, args=arguments, train_dataset=data, optimizers=optimizers).train()
         seconds = time.perf_counter() - started
@@ -177,7 +168,7 @@ def train(
         steps=run.steps,
         epochs=len(drawn) / len(encodings),
         tokens=tokens,
-        loss_tokens=_loss_tokens(config, token_weights, batches),
+        loss_tokens=loss_tokens(config, counted, batches),
         seconds=seconds,
         flops=_flops(model, config, tokens),
         learning_rate=config.peak_learning_rate(_width(model)),
@@ -218,94 +209,10 @@ def save_model(
         write_model(trained, Path(folder), tokenizer)
 
 
-# ---- the data: rows to padded tensors
-
-
-def _token_weights(encodings: Encodings, weights: Sequence[np.ndarray] | None) -> list[np.ndarray]:
-    """float32 [T_i] per row: the weight of each token's loss, 0 outside replies and where nothing predicts it."""
-    if weights is not None and len(weights) != len(encodings):
-        raise InputError(f"weights: {len(weights)} rows of weights for {len(encodings)} rows")
-    result = []
-    for i, mask in enumerate(encodings.loss_mask):
-        row = mask.astype(np.float32)
-        if weights is not None:
-            given = np.asarray(weights[i], dtype=np.float32)
-            if given.shape != row.shape or not np.isfinite(given).all() or (given < 0).any():
-                raise InputError(f"weights: row {encodings.row_ids[i]} needs {len(row)} finite numbers, none negative")
-            row *= given
-        row[:1] = 0  # no token comes before the first one
-        result.append(row)
-    return result
-
-
-def _loss_tokens(config: TrainConfig, weights: list[np.ndarray], batches: list[np.ndarray]) -> int:
-    """How many tokens count in the loss, over the whole run."""
-    counts = np.array([np.count_nonzero(row) for row in weights])
-    if config.token_policy == "rho-1":
-        return sum(kept_of(config, int(counts[batch].sum())) for batch in batches)
-    if config.token_policy == "sstoken":
-        counts = np.array([kept_of(config, count) for count in counts.tolist()])
-    return int(counts[np.concatenate(batches)].sum())
-
-
-class _MicroBatches(Dataset):
-    """The micro-batches of all batches one after the other, as tensors padded on the right.
-
-    parts[b] are the rows of each micro-batch of batch b; every batch has as many. hide(b, row, ids, reply) is what the model
-    reads of a row instead of its ids. past: what a token policy holds against each token's loss; with it the micro-batches say
-    which rows they are of and which tokens are replies.
-    """
-
-    def __init__(
-        self,
-        encodings: Encodings,
-        weights: list[np.ndarray],
-        parts: list[list[np.ndarray]],
-        padding: int,
-        hide: Callable[[int, int, np.ndarray, np.ndarray], np.ndarray] = lambda batch, row, ids, reply: ids,
-        past: list[np.ndarray] | None = None,
-    ):
-        self.encodings, self.weights, self.parts, self.padding, self.hide = encodings, weights, parts, padding, hide
-        self.past = past
-        self.weight = np.array([row.sum(dtype=np.float64) for row in weights])
-
-    def __len__(self) -> int:
-        return len(self.parts) * len(self.parts[0])
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        number = index // len(self.parts[0])
-        batch = self.parts[number]
-        rows = batch[index % len(batch)]
-        # A micro-batch without rows still goes through the model, as one token that nothing is learned from:
-        # with several processes each of them has to take part in every step.
-        shape = max(1, len(rows)), max((len(self.weights[row]) for row in rows), default=1)
-        ids, labels = np.full(shape, self.padding, np.int64), np.full(shape, IGNORED, np.int64)
-        real, weights = np.zeros(shape, np.int64), np.zeros(shape, np.float32)
-        real[:, 0] = 1
-        for i, row in enumerate(rows):
-            given, n = self.encodings.input_ids[row], len(self.weights[row])
-            real[i, :n], weights[i, :n] = 1, self.weights[row]
-            ids[i, :n] = self.hide(number, int(row), given, self.encodings.loss_mask[row])
-            labels[i, :n] = np.where(self.weights[row] > 0, given, IGNORED)
-        tensors: dict[str, np.ndarray] = {"input_ids": ids, "attention_mask": real, "labels": labels, "weights": weights}
-        if self.past is not None:
-            tensors |= {"past": np.zeros(shape, np.float32), "replies": np.zeros(shape, bool), "rows": np.full(shape[0], -1)}
-            for i, row in enumerate(rows):
-                n = len(self.past[row])
-                tensors["past"][i, :n], tensors["replies"][i, :n] = self.past[row], self.encodings.loss_mask[row]
-            tensors["rows"][: len(rows)] = rows
-        total = float(sum(self.weight[rows].sum() for rows in batch))
-        return {**{name: torch.from_numpy(array) for name, array in tensors.items()}, "batch_weight": total}
-
-
-def _only(items: list[dict[str, Any]]) -> dict[str, Any]:
-    return items[0]
-
-
 # ---- the model and how it learns
 
 
-def _prepare_model(model: Any, config: TrainConfig, batches: "_MicroBatches") -> tuple[Any, Any]:
+def _prepare_model(model: Any, config: TrainConfig, batches: "MicroBatches") -> tuple[Any, Any]:
     """The model in its training dtype, with adapters if asked for, and gradients where it is to learn.
 
     And a frozen copy of it as it was, where a loss wants that and taking the adapters off would not give it back.
@@ -341,7 +248,7 @@ def _optimizer(model: Any, config: TrainConfig) -> torch.optim.Optimizer:
     return torch.optim.AdamW([group for group in groups if group["params"]], lr=peak)
 
 
-def _scheduler(optimizer: torch.optim.Optimizer, run: "_Run") -> torch.optim.lr_scheduler.LRScheduler:
+def _scheduler(optimizer: torch.optim.Optimizer, run: "Run") -> torch.optim.lr_scheduler.LRScheduler:
     config, done, steps = run.config, run.done, run.steps
     return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(config, done + step, steps))
 
@@ -377,7 +284,7 @@ def _arguments(config: TrainConfig, device: str, folder: str) -> TrainingArgumen
 class _Trainer(Trainer):
     """transformers' Trainer with our batches in our order, and our loss."""
 
-    def __init__(self, run: "_Run", start: Any, model: Any, **arguments: Any):
+    def __init__(self, run: "Run", start: Any, model: Any, **arguments: Any):
         use_cache = model.config.use_cache
         super().__init__(model=model, **arguments)
         model.config.use_cache = use_cache  # off in our forward pass, but the model that is saved may use it
@@ -392,7 +299,7 @@ class _Trainer(Trainer):
     def get_train_dataloader(self) -> DataLoader:
         """Our micro-batches one after the other; with several processes each takes its share of every batch."""
         data: Any = self.train_dataset
-        return self.accelerator.prepare(DataLoader(data, batch_size=1, shuffle=False, collate_fn=_only))
+        return self.accelerator.prepare(DataLoader(data, batch_size=1, shuffle=False, collate_fn=only))
 
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list[Any], Any]:
         """The micro-batches of one step; a token policy chooses among all of their tokens before any is learned from."""
@@ -458,80 +365,6 @@ class _Steps(TrainerCallback):
             self.run.policy.after_step(self.trainer.model)
         model, optimizer = self.trainer.model, self.trainer.optimizer
         self.run.finish_step(float(loss), model, optimizer, main=state.is_world_process_zero)
-
-
-@dataclass
-class _Run:
-    """One training run: how far it is, and what it leaves on disk."""
-
-    config: TrainConfig
-    tokenizer: "PreTrainedTokenizerBase | None"
-    output: Path | None
-    steps: int
-    fingerprint: str
-    progress: Callable[[int, int], None] | None
-    done: int = 0
-    losses: list[float] = field(default_factory=list)
-    saves: list[int] = field(default_factory=list)
-    policy: TokenPolicy | None = None
-
-    def prepare(self, resume: bool) -> Path | None:
-        """Check settings against the plan and the output folder; the state to resume from, if there is one."""
-        try:
-            self.saves = steps_to_save(self.config, self.steps)
-        except ValueError as error:
-            raise InputError(str(error)) from error
-        needed = bool(self.saves) or self.config.checkpoint_steps is not None
-        return prepare_output(self.output, needed=needed, resume=resume, fingerprint=self.fingerprint)
-
-    def checkpoint(self, step: int) -> Path:
-        assert self.output is not None  # `prepare` has seen to it
-        return self.output / f"checkpoint-{step}"
-
-    def finish_step(self, loss: float, model: Any, optimizer: Any, *, main: bool) -> None:
-        """Count a step; on the main process write what is due after it."""
-        self.done += 1
-        self.losses.append(loss)
-        if not main:
-            return
-        if self.done in self.saves:
-            write_model(model, self.checkpoint(self.done), self.tokenizer, optimizer if self.config.save_optimizer else None)
-        every = self.config.checkpoint_steps
-        if every is not None and self.output is not None and (self.done % every == 0 or self.done == self.steps):
-            history = self.policy.state() if self.policy else {}
-            write_state(self.output, self.done, self.fingerprint, model, optimizer, self.losses, history)
-        if self.progress is not None:
-            self.progress(self.done, self.steps)
-
-    @property
-    def hide(self) -> Callable[[int, int, np.ndarray, np.ndarray], np.ndarray]:
-        """What the model reads of a row in the batch of that number from here on; InputError when nothing can stand in."""
-        if not self.config.masked_thought:
-            return lambda batch, row, ids, reply: ids
-        mask, config, done = mask_token(self.tokenizer), self.config, self.done
-
-        def hide(batch: int, row: int, ids: np.ndarray, reply: np.ndarray) -> np.ndarray:
-            step = done + batch
-            return masked_thought(ids, reply, masked_share(config, step, self.steps), mask, config.seed, step, row)
-
-        return hide
-
-
-# ---- what identifies a run, and what it costs
-
-
-def _fingerprint(
-    model: Any, config: TrainConfig, encodings: Encodings, weights: list[np.ndarray], reference: Sequence[np.ndarray]
-) -> str:
-    digest = hashlib.sha256(f"{TRAIN_VERSION}.{STATE_VERSION}".encode())
-    digest.update(json.dumps(config.identity(), sort_keys=True).encode())
-    for name, weight in model.named_parameters():  # a few numbers of each tell two models apart
-        digest.update(f"{name} {tuple(weight.shape)}".encode() + weight.detach().flatten()[:8].float().cpu().numpy().tobytes())
-    for ids, weight in zip(encodings.input_ids, weights, strict=True):
-        digest.update(len(ids).to_bytes(8, "little") + np.asarray(ids, np.int32).tobytes() + weight.tobytes())
-    for losses in reference:
-        digest.update(np.asarray(losses, np.float32).tobytes())
-    return digest.hexdigest()[:32]
 
 
 def _flops(model: Any, config: TrainConfig, tokens: int) -> float:
