@@ -104,7 +104,7 @@ def set_and_all(model: Any) -> dict[str, Any]:
 
 
 def method_record(method: Method) -> dict[str, Any]:
-    """Name, class and settings of a method; `defaults`: the settings that were at their defaults."""
+    """Name, class and settings of a method; `defaults`: the settings that were at their defaults. `files`: what it reads."""
     settings, changed = method.model_dump(mode="json"), method.model_dump(exclude_defaults=True)
     kind = type(method)
     return {
@@ -113,7 +113,18 @@ def method_record(method: Method) -> dict[str, Any]:
         "class": f"{kind.__module__}:{kind.__qualname__}",
         "settings": settings,
         "defaults": [name for name in settings if name not in changed],
+        "files": _read_by(method),
     }
+
+
+def _read_by(method: Method) -> dict[str, str]:
+    """The tables that a method reads by itself, and hashes of their content: absolute path -> 32 hex digits."""
+    found: dict[str, str] = {}
+    for given in map(Path, method.inputs()):
+        for file in sorted(given.glob("*.parquet")) if given.is_dir() else [given]:
+            if file.is_file():
+                found[placed(str(file.absolute()))] = content(file)
+    return found
 
 
 def placed(path: str) -> str:

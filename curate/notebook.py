@@ -37,7 +37,8 @@ def selection_html(selection: "Selection") -> str:
     ]
     of = f"{len(frame):,} of {counted(summary['rows_pool'])}"
     title = f"{of} by {summary['method']} at {summary['budget']}, {summary['order']}"
-    notes = [*summary["remarks"], *filter(None, [summary["shortfall"]]), *selection.manifest["notes"]]
+    null = [f"{counted(summary['rows_null'])} without a score"] if summary["rows_null"] else []
+    notes = [*null, *summary["remarks"], *filter(None, [summary["shortfall"]]), *selection.manifest["notes"]]
     return _page(title, account_of(summary), ["rank", "score", "reason", "asked", "reply"], lines, len(frame), notes)
 
 

@@ -1,5 +1,6 @@
 """`curate replay`."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +17,7 @@ EXIT = {"same": 0, "differs": 1, "cannot": 2}
 
 def replay(
     folder: Annotated[Path, Argument(metavar="DIR", help="an output folder of any verb")],
-    engine: Annotated[EngineOptions, Only("store", "threads")], report: ReportOptions,
+    engine: Annotated[EngineOptions, Only("store", "threads", "trust_remote_code")], report: ReportOptions,
     out: Annotated[Path | None, Option("--out", "-o", help="keep the new results there; else they are removed")] = None,
     fresh: Annotated[bool, Option("--fresh", help="compute everything anew, and take nothing from the store")] = False,
     changed: Annotated[bool, Option("--changed", help="go on where the pool or a model is no longer what it was")] = False,
@@ -36,17 +37,16 @@ def replay(
     """
     if fresh and engine.store is not None:
         raise InputError("--fresh computes in a store of its own; leave out --store")
+    if engine.threads:
+        os.environ["OMP_NUM_THREADS"] = str(engine.threads)  # before torch is imported
     import curate
     from curate.report.replays import show_replay
 
     places = {str(Path(old).absolute()): str(Path(new).absolute()) for old, new in key_values(moved, "--moved").items()}
-    if engine.threads:
-        import os
-
-        os.environ["OMP_NUM_THREADS"] = str(engine.threads)
     found = curate.replay(
         folder, out=out, store=None if engine.store is None else curate.Store(engine.store.absolute()), fresh=fresh,
         changed=changed, moved=places, tolerance=tolerance, overwrite=overwrite, device=device,
+        trust_remote_code=engine.trust_remote_code,
     )  # fmt: skip
     if report.as_json:
         print_json(found.to_json())

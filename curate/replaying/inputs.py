@@ -1,6 +1,6 @@
 """From a record back to what a verb is called with, and what of it is no longer as it was."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,11 +45,17 @@ class Inputs:
             return [self.make(one) for one in value]
         if not isinstance(value, Mapping):
             return value
+        kinds: dict[str, Callable[[Mapping[str, Any]], Any]] = {
+            "pool": self._pool, "model": self._model, "method": self._method, "task": self._task, "training": self._training,
+            "recipe": self._recipe,
+        }  # fmt: skip
         kind = value.get("kind")
         if kind is None:
             return {name: self.make(one) for name, one in value.items()}
+        if kind not in kinds:
+            raise InputError(f"the record names a value of a kind that this curate does not know: {kind!r}")
         try:
-            return getattr(self, f"_{kind}")(value)
+            return kinds[kind](value)
         except InputError as error:
             self.gone.append(str(error))
             return None
@@ -105,10 +111,16 @@ class Inputs:
         except InputError as error:
             raise InputError(f"the method {name} ({said['class']}) is not installed here: {error}") from None
         try:
-            method = cls(**settings)
+            method = cls(**self._moved(settings))
         except ValidationError as error:
             raise InputError(f"the method {name} no longer takes its settings: {first_fault(error.errors())}") from None
         now = method_record(method)
+        for file, before in said["files"].items():
+            path = Path(self._path(file))
+            if not path.is_file():
+                self.gone.append(f"{path}, which the method {name} reads, is gone")
+            elif content(path) != before:
+                self.changed.append(f"{path}, which the method {name} reads, has changed")
         if now["class"] != said["class"]:
             self.since.append(f"the method {name} is {now['class']} now, it was {said['class']}")
         for setting in settings.keys() & now["settings"].keys():
@@ -136,20 +148,20 @@ class Inputs:
         kept = {k: v for k, v in everything.items() if k in given or (v is not None and k not in OF_POLICIES)}
         self._defaults("training", given, everything, TrainConfig(**given).model_dump(mode="json"))
         try:
-            return TrainConfig(**kept)
+            return TrainConfig(**self._moved(kept))
         except ValidationError as error:
             raise InputError(f"the settings of the training are no longer taken: {first_fault(error.errors())}") from None
 
     def _recipe(self, said: Mapping[str, Any]) -> Recipe:
         try:
-            found = Recipe(**{**said["given"], "folder": self._path(said["folder"])})
+            found = Recipe(**{**self._moved(said["given"]), "folder": self._path(said["folder"])})
         except ValidationError as error:
             raise InputError(f"the recipe is no longer taken: {first_fault(error.errors(), 'key')}") from None
-        now = found.model_dump(mode="json")
-        for key in (key for key in said["all"] if key not in ("folder", "stages")):
-            if said["all"][key] != now[key]:
-                self.changed.append(f"the default of {key} in recipes is {now[key]!r} now, it was {said['all'][key]!r}")
-        for number, (before, after) in enumerate(zip(said["all"]["stages"], now["stages"], strict=True), 1):
+        now, then = found.model_dump(mode="json"), self._moved(said["all"])
+        for key in (key for key in then if key not in ("folder", "stages")):
+            if then[key] != now.get(key):
+                self.changed.append(f"the default of {key} in recipes is {now.get(key)!r} now, it was {then[key]!r}")
+        for number, (before, after) in enumerate(zip(then["stages"], now["stages"], strict=True), 1):
             if before != after:
                 self.changed.append(f"the defaults of stage {number} of the recipe have changed")
         return found
@@ -158,6 +170,14 @@ class Inputs:
         for key in before.keys() & now.keys():
             if key not in given and before[key] != now[key]:
                 self.since.append(f"the default of {key} in {what} is {now[key]!r} now; done again with {before[key]!r}, as then")
+
+    def _moved(self, value: Any) -> Any:
+        """A value with the absolute paths in it as they are now."""
+        if isinstance(value, Mapping):
+            return {name: self._moved(one) for name, one in value.items()}
+        if isinstance(value, list):
+            return [self._moved(one) for one in value]
+        return self.record.path(value) if isinstance(value, str) else value
 
     def _path(self, text: str) -> str:
         return self.record.path(found_at(text))

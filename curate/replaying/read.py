@@ -10,6 +10,7 @@ from curate.asked import RECORD
 from curate.errors import InputError
 
 MANIFESTS = ("manifest.json", "training.json")
+VERBS = ("select", "score", "compare", "conclude", "observe", "embed", "evaluate", "train", "run_recipe")
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ def read_record(folder: str | Path, moved: Mapping[str, str]) -> Record:
         raise InputError(f"{file} does not say how to make its folder again: another version of curate wrote it")
     if found.get("record") != RECORD:
         raise InputError(f"{file} is a record of version {found.get('record')!r}, and this curate reads version {RECORD}")
+    if found["verb"] not in VERBS or not isinstance(found.get("arguments"), dict):
+        raise InputError(f"the record in {file} is not of a verb that can be done again: {found['verb']!r}")
     return Record(path, manifest, found, moved)
 
 

@@ -66,6 +66,7 @@ def replay(
     moved: Mapping[str, str] | None = None,
     tolerance: float | None = None,
     overwrite: bool = False,
+    trust_remote_code: bool = False,
     **engine: Any,
 ) -> Replayed:
     """Do again what made an output folder, by its manifest, and compare the results.
@@ -76,6 +77,7 @@ def replay(
     moved      where folders lie now that the manifest names: old path -> new path.
     tolerance  by how much numbers may differ, absolutely below 1 and relatively above; by default 1e-4, or 0.02 where passes ran
                in half precision. Rows and ranks must be equal.
+    trust_remote_code  let the code that a model's folder brings run again, where it ran then.
     engine     settings of `Engine` that are to be others than they were, such as `device`.
 
     Raises InputError for a folder whose manifest cannot be read, or has no record.
@@ -86,12 +88,19 @@ def replay(
         check_output(kept, overwrite=overwrite, keep=(folder,))
     before = record.folder.absolute()
     asked = {**record.asked.get("engine", {}), **{name: value for name, value in engine.items() if value is not None}}
+    if asked.get("trust_remote_code") and not trust_remote_code:  # a folder may come from anyone
+        raise InputError("code of a model's own folder ran then; pass --trust-remote-code where you trust it")
     with tempfile.TemporaryDirectory(prefix="curate-replay-") as scratch, _inside(record):
         used = Store(Path(scratch) / "store") if fresh else store or Store()
         running = Engine(store=used, **asked)
         inputs = Inputs(record, running)
-        arguments = {name: inputs.make(value) for name, value in record.asked["arguments"].items()}
-        inputs.make(record.asked.get("inputs", []))
+        try:
+            arguments = {name: inputs.make(value) for name, value in record.asked["arguments"].items()}
+            inputs.make(record.asked.get("inputs", []))
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"the record in {folder} is damaged: {type(error).__name__} {error}") from None
         changes = [*inputs.changed, *_rows_changed(before, inputs.pools)]
         problems = [*inputs.gone, *([] if changed else changes)]
         since = [*(changes if changed else []), *inputs.since, *surroundings(record, running)]

@@ -60,9 +60,9 @@ def test_a_selection_is_made_again_from_nothing(picked, store, monkeypatch):
     assert (again.answer, again.computed) == ("same", 0) and again.reused == 24
 
 
-@pytest.mark.parametrize("method", ["random", "longest", "token-cleaning", "rho-1", "facility-location", "given"])
+@pytest.mark.parametrize("method", ["random", "token-cleaning", "rho-1", "given"])
 def test_other_kinds_of_methods(method, picked, small_pool, tiny, engine, store, tmp_path, monkeypatch):
-    """Those that draw, that choose tokens, that train, that compare rows, and one that reads a folder by a relative name."""
+    """Those that draw, that choose tokens, that train, and one that reads a folder by a relative name."""
     monkeypatch.chdir(tmp_path)
     settings = {"folder": "picked"} if method == "given" else None
     recipe = SHORT if method != "rho-1" else None
@@ -286,6 +286,39 @@ def test_folders_without_a_record(tmp_path, picked):
     (picked / "manifest.json").write_text("{")
     with pytest.raises(InputError, match="cannot be read"):
         replay(picked)
+
+
+def test_what_a_method_reads_by_itself(picked, small_pool, tiny, engine, store, tmp_path):
+    given = curate.given(picked)
+    curate.select(small_pool, given, budget=4, model=tiny, engine=engine).write(tmp_path / "out")
+    picks = pl.read_parquet(picked / "selection.parquet")
+    picks.head(5).write_parquet(picked / "selection.parquet")
+    found = replay(tmp_path / "out", store=store)
+    assert found.problems == [f"{picked / 'selection.parquet'}, which the method given reads, has changed"]
+    assert replay(tmp_path / "out", store=store, changed=True).answer == "same"
+    moved = {str(picked): str(tmp_path / "elsewhere")}
+    shutil.move(picked, tmp_path / "elsewhere")
+    assert "elsewhere" in replay(tmp_path / "out", store=store, moved=moved).problems[0]
+
+
+def test_a_folder_of_a_stranger(picked, changed):
+    """Its manifest names what is called: only verbs, and no code of a model's own without being told."""
+
+    def otherwise(**values):
+        return lambda manifest: manifest["replay"].update(values)
+
+    def code(manifest):
+        manifest["replay"]["engine"]["trust_remote_code"] = True
+
+    for change, said in (
+        (code, "pass --trust-remote-code"),
+        (otherwise(verb="Store"), "not of a verb that can be done again: 'Store'"),
+        (otherwise(verb="select", engine={}, arguments={"pool": {"kind": "path"}}), "a kind that this curate does not know"),
+        (otherwise(arguments={"pool": {"kind": "pool"}}), "is damaged: KeyError 'origin'"),
+        (otherwise(record=2), "a record of version 2"),
+    ):
+        with pytest.raises(InputError, match=said):
+            changed(picked, change)
 
 
 # The command line -----------------------------------------------------------------------------------------------------

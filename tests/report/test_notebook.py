@@ -82,7 +82,7 @@ class Shortest(curate.Method):
 
 @pytest.mark.parametrize("given", [Shortest, Shortest()])
 def test_a_method_of_a_cell(given, small_pool, make_pool, tiny):
-    """As a class or an object, by every function that takes methods."""
+    """As a class or an object; notebooks/compare_methods.ipynb compares one."""
     picked = curate.select(small_pool, given, budget=3, model=tiny)
     assert picked.summary["method"] == "shortest" and len(picked) == 3
     tokens = picked.scores.sort("score", "row_id")["row_id"].to_list()[:3]
@@ -90,15 +90,6 @@ def test_a_method_of_a_cell(given, small_pool, make_pool, tiny):
     scores = curate.score(small_pool, given, model=tiny)
     assert scores.methods == ["shortest"] and scores.frame["shortest"].null_count() == 0
     assert curate.score(small_pool, [given, "longest"], model=tiny).methods == ["shortest", "longest"]
-
-
-def test_a_method_of_a_cell_is_compared(small_pool, make_pool, tiny):
-    dev = make_pool(range(100, 104), name="dev.jsonl")
-    recipe = curate.TrainConfig(adapter="none", batch_tokens=64)
-    verdict = curate.compare(
-        small_pool, Shortest, budgets=["20%"], evals=dev, seeds=1, tokens=60, model=tiny, recipe=recipe, full=False
-    )
-    assert "shortest" in verdict.frame["method"].to_list()
 
 
 def test_settings_of_a_class_and_what_is_no_method(small_pool, tiny):
