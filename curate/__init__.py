@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from curate.observation import Observed, observe
     from curate.pool import Pool, read_pool, refine
     from curate.recipe import read_recipe
+    from curate.replaying import Replayed, replay
     from curate.scoring import Scores, score
     from curate.selection import Selection, select
     from curate.store import Store
@@ -64,6 +65,8 @@ _HOME = {
     "refine": "curate.pool",
     "Scores": "curate.scoring",
     "Selection": "curate.selection",
+    "Replayed": "curate.replaying",
+    "replay": "curate.replaying",
     "score": "curate.scoring",
     "judge": "curate.truth",
     "Judged": "curate.truth",
@@ -77,9 +80,9 @@ _HOME = {
 }
 __all__ = [
     "Budget", "CurateError", "Embedded", "Engine", "Evaluation", "InputError", "Judged", "Method", "ModelSpec",
-    "Observed", "Pool", "Scores", "Selection", "Store", "Task", "TrainConfig", "Verdict", "compare", "conclude",
-    "embed", "evaluate", "given", "judge", "metric", "observe", "read_pool", "read_recipe", "refine", "run_recipe",
-    "score", "select", "train",
+    "Observed", "Pool", "Replayed", "Scores", "Selection", "Store", "Task", "TrainConfig", "Verdict", "compare", "conclude",
+    "embed", "evaluate", "given", "judge", "metric", "observe", "read_pool", "read_recipe", "refine", "replay",
+    "run_recipe", "score", "select", "train",
 ]  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from curate.asked import asked, placed, set_and_all
 from curate.budget import Budget
 from curate.comparison import compare
 from curate.comparison.overlap import refuse_target_overlap
@@ -55,11 +56,12 @@ def run_recipe(recipe: Recipe, *, out: str | Path, engine: Engine, overwrite: bo
         "scorer_model": None if recipe.scorer_model is None else as_model(recipe.model_path(recipe.scorer_model)),
         "embedder": recipe.model_path(recipe.embedder),
         "target": None if recipe.target is None else _target(recipe, recipe.target, engine),
-        "existing": None if recipe.existing is None else recipe.path(recipe.existing),
+        "existing": None if recipe.existing is None else as_pool(recipe.path(recipe.existing)),
         "engine": engine,
     }
     whole = as_pool([recipe.path(text) for text in recipe.pool], limit=recipe.limit)
     whole = refined(recipe, whole, recipe)
+    replay = _asked(recipe, engine, whole, shared)
     kept = Kept(whole, tuple(whole.row_ids))
     results: list[Done] = []
     with output_folder(out, overwrite=overwrite) as folder:
@@ -73,7 +75,21 @@ def run_recipe(recipe: Recipe, *, out: str | Path, engine: Engine, overwrite: bo
             elif stage.compare is not None:
                 done = _compare(stage.compare, recipe, whole, kept, folder / f"{number}-compare", shared)
             results.append({**done, "text": f"{number} {done['text']}"})
+        write_manifest(
+            folder / "manifest.json", {"curate": versions(), "recipe": replay["arguments"]["recipe"]["all"], "replay": replay}
+        )
     return results
+
+
+def _asked(recipe: Recipe, engine: Engine, whole: Pool, shared: Mapping[str, Any]) -> dict[str, Any]:
+    """What the manifest says of the run: the recipe in full, and all that it reads as it was when the run began."""
+    methods = [recipe.method(stage.select.method, stage.select.settings) for stage in recipe.stages if stage.select]
+    methods += [recipe.method(text) for stage in recipe.stages if stage.compare for text in stage.compare.methods]
+    others = [shared[role] for role in ("target", "existing") if shared[role] is not None]
+    models = [as_model(shared["model"]), *([shared["scorer_model"]] if shared["scorer_model"] else [])]
+    given = {"kind": "recipe", "folder": placed(recipe.folder), **set_and_all(recipe)}
+    inputs = [whole, *others, *models, *_tasks(recipe).values(), *methods]
+    return {**asked("run_recipe", engine, {}, inputs), "arguments": {"recipe": given}}
 
 
 def _target(recipe: Recipe, path: str, engine: Engine) -> Pool:

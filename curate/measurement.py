@@ -12,6 +12,7 @@ import polars as pl
 from scipy import stats
 
 from curate import progress
+from curate.asked import asked
 from curate.comparison.statistics import paired_difference, weights_by_source
 from curate.engine import Engine
 from curate.errors import InputError
@@ -101,6 +102,7 @@ def evaluate(
         "stages": [vars(stage) for stage in engine.stages],
         "notes": engine.notes,
         "store": engine.store.provenance(),
+        "replay": asked("evaluate", engine, {"evals": tasks, "model": spec}),
     }
     return Evaluation(pl.DataFrame(lines, schema=RESULTS), pl.concat(items), unusable, manifest)
 

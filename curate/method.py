@@ -64,8 +64,8 @@ class Method(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     name: ClassVar[str]
-    paper: ClassVar[str]  # arXiv number or other source
-    cost: ClassVar[Cost]  # of choosing, by the default settings
+    paper: ClassVar[str] = ""  # arXiv number or other source
+    cost: ClassVar[Cost] = "forward"  # of choosing, by the default settings
     extra: ClassVar[str | None] = None  # what a training on the picks costs more than one that every other selection is given
     larger_is_better: ClassVar[bool] = True
     by_chance: ClassVar[bool] = False  # picks differ by seed even on the same signals

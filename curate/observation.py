@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from curate.asked import asked
 from curate.engine import Engine
 from curate.errors import InputError
 from curate.files import output_folder
@@ -69,6 +70,7 @@ def observe(
     Raises InputError for a pool, model, observable or view at fault.
     """
     engine, whole = engine or Engine(), as_pool(pool)
+    example = None if example is None else as_pool(example)
     prepared, requests = ask(whole, observables, engine, view=view, example=example, model=model)
     engine.execute(merge(requests))
     answers = [(request.observable, engine.answer(request)) for request in requests]
@@ -80,6 +82,11 @@ def observe(
         "view": requests[0].view,
         **made_from(engine, prepared, prepared.data.model),
         "counts": counted,
+        "replay": asked(
+            "observe",
+            engine,
+            {"pool": whole, "observables": list(observables), "view": view, "example": example, "model": prepared.data.model},
+        ),
     }
     frame = pl.concat([prepared.table, prepared.pool.places()], how="horizontal").with_columns(columns)
     return Observed(frame, prepared.pool, engine.stages, counted, manifest, prepared.unusable)

@@ -21,7 +21,8 @@ from curate.lm.models import ModelSpec
 from curate.method import Data, Method
 from curate.pool import Pool, TokenLabels, kept_repeats, read_labels, read_pool
 from curate.pool.memory import is_path
-from curate.registry import label, make_method
+from curate.pool.origin import Origin
+from curate.registry import build, label, make_method
 from curate.requests import Embedder, SentenceEncoder
 from curate.resources import default_model
 from curate.selectors.picks import Picks
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 TOKENS_FILE = "tokens.parquet"  # beside the data of a selection that chose tokens
 PoolLike = Any  # a Pool, or what `read_pool` reads: paths, or rows in memory
+MethodLike = str | Method | type[Method]
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def as_pool(pool: PoolLike, *, columns: Mapping[str, str] | None = None, limit: 
     for other, policy in policies.items():
         if policy != policies[first]:
             raise InputError(f"{first} and {other} were selected for different token policies; take one of them")
-    return whole.with_policy(policies.get(first))
+    return replace(whole.with_policy(policies.get(first)), origin=Origin.of(paths, whole.report.files, columns, limit))
 
 
 def read_policy(folder: str | Path) -> dict[str, Any] | None:
@@ -107,9 +109,23 @@ def as_model(model: str | Path | ModelSpec | None) -> ModelSpec:
     return ModelSpec(str(model)) if model is not None else ModelSpec(str(default_model()))
 
 
-def as_method(method: str | Method, settings: Mapping[str, Any] | None = None) -> Method:
-    """A method by name (with settings), or as it is."""
-    return method if isinstance(method, Method) else make_method(method, settings)
+def as_method(method: MethodLike, settings: Mapping[str, Any] | None = None) -> Method:
+    """A method by name or class (with settings), or as it is. InputError for anything else, and for a class without a name."""
+    if isinstance(method, Method):
+        return method
+    if isinstance(method, str):
+        return make_method(method, settings)
+    if isinstance(method, type) and issubclass(method, Method):
+        if not isinstance(getattr(method, "name", None), str):
+            raise InputError(f"the method {method.__name__} has no name: write name: ClassVar[str] = ... in its class")
+        return build(method, settings or {})
+    raise InputError(f"a method is given by name, as a class or as an object of one, not as {type(method).__name__}")
+
+
+def as_methods(methods: MethodLike | Sequence[MethodLike]) -> list[Method]:
+    """As `as_method`, of one method or several."""
+    several = methods if isinstance(methods, Sequence) and not isinstance(methods, str) else [methods]
+    return [as_method(method) for method in several]
 
 
 def as_embedder(embedder: str | Embedder, model: ModelSpec, rows: "Rows | None" = None) -> Embedder:

@@ -59,11 +59,16 @@ def make_method(text: str, settings: Mapping[str, Any] | None = None) -> Method:
         _put(values, key, value)
     for key, value in (settings or {}).items():
         _put(values, key, value)
+    return build(cls, values)
+
+
+def build(cls: type[Method], values: Mapping[str, Any]) -> Method:
+    """The method with these settings. Raises InputError that names the setting at fault."""
     try:
         return cls(**values)
     except ValidationError as error:
         known = ", ".join(cls.model_fields) or "none"
-        raise InputError(f"{name}: {first_fault(error.errors())} (its settings: {known})") from None
+        raise InputError(f"{cls.name}: {first_fault(error.errors())} (its settings: {known})") from None
 
 
 def label(method: Method) -> str:

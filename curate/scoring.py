@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from curate.answers import Seen
+from curate.asked import asked as record
 from curate.budget import Budget
 from curate.choices import Choice, choices
 from curate.engine import Engine
@@ -19,7 +20,7 @@ from curate.manifests import fits_used, made_from, write_left_out
 from curate.method import Data, Method
 from curate.plan import Plan, merge
 from curate.pool import Pool
-from curate.preparation import PoolLike, Prepared, Unusable, as_method, as_model, as_pool, counts, prepare, signal
+from curate.preparation import MethodLike, PoolLike, Prepared, Unusable, as_methods, as_model, as_pool, counts, prepare, signal
 from curate.registry import by_label, label
 from curate.requests import Embedder
 from curate.signals import RowScore
@@ -49,6 +50,11 @@ class Scores:
     unusable: tuple[Unusable, ...] = field(default=(), repr=False)
     picks: pl.DataFrame | None = field(default=None, repr=False)
 
+    def _repr_html_(self) -> str:
+        from curate.notebook import scores_html
+
+        return scores_html(self)
+
     def write(self, out: str | Path, *, overwrite: bool = False, tables: Mapping[str, pl.DataFrame] | None = None) -> None:
         """scores.parquet, picks.parquet, the rejected and duplicate rows and the manifest, in a folder that is made.
 
@@ -66,7 +72,7 @@ class Scores:
 
 def score(
     pool: PoolLike,
-    methods: str | Method | Sequence[str | Method],
+    methods: MethodLike | Sequence[MethodLike],
     *,
     model: str | Path | ModelSpec | None = None,
     target: PoolLike | None = None,
@@ -89,19 +95,19 @@ def score(
     Returns a polars frame inside `Scores`. Raises InputError for a pool, model, method or setting at fault, and without a budget
     where no method scores rows.
     """
-    given = [as_method(m) for m in ([methods] if isinstance(methods, (str, Method)) else methods)]
-    chosen = list(by_label(given).values())
+    chosen = list(by_label(as_methods(methods)).values())
     if seeds < 1:
         raise InputError(f"seeds must be at least 1, not {seeds}")
     parsed = None if budget is None else Budget.parse(budget)
     asked = chosen if parsed is not None else scoring(chosen)
     engine, whole, spec = engine or Engine(), as_pool(pool), as_model(model)
+    aimed, held = None if target is None else as_pool(target), None if existing is None else as_pool(existing)
     prepared = prepare(
         engine,
         whole,
         model=spec,
-        target=None if target is None else as_pool(target),
-        existing=None if existing is None else as_pool(existing),
+        target=aimed,
+        existing=held,
         recipe=recipe,
         embedder=embedder,
         seed=seed,
@@ -144,6 +150,22 @@ def score(
         **({} if parsed is None else {"budget": str(parsed), "seeds": seeds}),
         "counts": counted,
         "remarks": remarks,
+        "replay": record(
+            "score",
+            engine,
+            {
+                "pool": whole,
+                "methods": chosen,
+                "model": spec,
+                "target": aimed,
+                "existing": held,
+                "recipe": recipe,
+                "embedder": embedder,
+                "seed": seed,
+                "budget": parsed,
+                "seeds": seeds,
+            },
+        ),
     }
     return Scores(
         pl.concat([prepared.table, prepared.pool.places()], how="horizontal").with_columns(columns),
@@ -193,7 +215,7 @@ def _picks_frame(prepared: Prepared, made: Sequence[Choice]) -> pl.DataFrame:
 
 def plan(
     pool: PoolLike,
-    methods: Sequence[str | Method],
+    methods: MethodLike | Sequence[MethodLike],
     *,
     engine: Engine,
     model: str | Path | ModelSpec | None = None,
@@ -209,7 +231,7 @@ def plan(
 
     picks  whether methods are to pick as well; else those are left out that give no row a score.
     """
-    asked = [as_method(method) for method in methods]
+    asked = as_methods(methods)
     asked = asked if picks else scoring(asked)
     prepared = prepare(
         engine,

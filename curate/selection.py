@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from curate.asked import asked
 from curate.budget import Budget
 from curate.engine import Engine
 from curate.errors import InputError
@@ -19,9 +20,9 @@ from curate.jobs import Job
 from curate.lm.encodings import Encodings, scored_positions
 from curate.lm.models import ModelSpec
 from curate.manifests import fits_used, made_from, write_left_out
-from curate.method import Method
 from curate.pool import Pool, TokenLabels
 from curate.preparation import (
+    MethodLike,
     PoolLike,
     Prepared,
     Unusable,
@@ -66,6 +67,11 @@ class Selection:
     def __len__(self) -> int:
         return len(self.frame)
 
+    def _repr_html_(self) -> str:
+        from curate.notebook import selection_html
+
+        return selection_html(self)
+
     @property
     def data(self) -> pl.DataFrame:
         """The picked rows in rank order, with all the user's columns."""
@@ -102,12 +108,13 @@ class Selection:
             )  # fmt: skip
             chosen.write(folder, self._card(), shape=shape)  # type: ignore[arg-type]
             write_left_out(self.pool, self.unusable, folder)
-            write_manifest(folder / "manifest.json", self.manifest)
+            replay = {**self.manifest["replay"], "shape": shape}
+            write_manifest(folder / "manifest.json", {**self.manifest, "replay": replay})
 
 
 def select(
     pool: PoolLike,
-    method: str | Method = "lobass",
+    method: MethodLike = "lobass",
     *,
     budget: Budget | str | int | float,
     settings: Mapping[str, Any] | None = None,
@@ -135,13 +142,14 @@ def select(
     engine, parsed, chosen = engine or Engine(), Budget.parse(budget), as_method(method, settings)
     whole = as_pool(pool)
     spec, scorer = as_model(model), None if scorer_model is None else as_model(scorer_model)
+    aimed, held = None if target is None else as_pool(target), None if existing is None else as_pool(existing)
     prepared = prepare(
         engine,
         whole,
         model=spec,
         scorer_model=scorer,
-        target=None if target is None else as_pool(target),
-        existing=None if existing is None else as_pool(existing),
+        target=aimed,
+        existing=held,
         recipe=recipe,
         embedder=embedder,
         seed=seed,
@@ -195,6 +203,23 @@ def select(
         "recipe": chosen.training(prepared.data, seen, prepared.data.recipe).model_dump(mode="json"),
         "fits": fits_used(engine, prepared, seen),
         "counts": summary,
+        "replay": asked(
+            "select",
+            engine,
+            {
+                "pool": whole,
+                "method": chosen,
+                "budget": parsed,
+                "model": spec,
+                "scorer_model": scorer,
+                "target": aimed,
+                "existing": held,
+                "recipe": recipe,
+                "embedder": embedder,
+                "seed": seed,
+                "fill": fill,
+            },
+        ),
     }
     all_scores = pl.DataFrame(
         {

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from curate.asked import asked
 from curate.engine import Engine
 from curate.files import check_output, output_folder
 from curate.lm.models import ModelSpec
@@ -61,7 +62,9 @@ def train(
     with output_folder(out, overwrite=overwrite) as folder:
         save_model(result, folder / "model", engine.tokenizer(spec))
         what = {"model": spec.name, "recipe": config.model_dump(mode="json"), "pool": usable.fingerprint, **account}
-        write_manifest(folder / "training.json", {**what, "versions": versions(), "store": engine.store.provenance()})
+        replay = asked("train", engine, {"pool": whole, "model": spec, "recipe": recipe})
+        made = {"versions": versions(), "store": engine.store.provenance(), "replay": replay}
+        write_manifest(folder / "training.json", {**what, **made})
         write_left_out(whole, unusable_rows(whole, failed), folder)
         for file in (folder / "model").iterdir():
             file.rename(folder / file.name)

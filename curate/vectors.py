@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from curate.asked import asked
 from curate.engine import Engine
 from curate.errors import InputError
 from curate.files import output_folder
@@ -80,6 +81,8 @@ def embed(
     reader = base_model(request.embedder.model) if isinstance(request.embedder, HiddenStates) else None
     counted = counts(whole, usable, note_cut(engine, rows, reader) if reader and isinstance(rows := request.rows, Rows) else 0)
     made = {"embedder": request.embedder.label, "view": view, **worked_on(engine, usable), "counts": counted}
+    given = {"pool": whole, "embedder": embedder, "view": view, "model": reader}
+    made["replay"] = asked("embed", engine, given)
     return Embedded(frame, usable, engine.stages, engine.notes, counted, {"curate": versions(), **made}, unusable)
 
 

@@ -11,6 +11,7 @@ from typer import Argument, Option
 
 from curate.cli.expand import Only
 from curate.cli.options import EngineOptions, OutputOptions, PlannedOutput
+from curate.cli.push import PushOptions
 from curate.cli.terminal import console, print_json, say_written
 from curate.errors import InputError
 
@@ -49,6 +50,7 @@ class RunOutput(OutputOptions):
 def run(
     instead: Replacements,
     engine: Annotated[EngineOptions, Only("store", "device", "threads", "trust_remote_code", "runner")], output: RunOutput,
+    hub: PushOptions,
     recipe: Annotated[str | None, Argument(help="a YAML file of stages, or the name of a recipe that ships")] = None,
     names: Annotated[bool, Option("--list", help="list the recipes that ship, and stop")] = False,
 ) -> None:  # fmt: skip
@@ -67,13 +69,19 @@ def run(
         raise InputError("name a recipe: a YAML file, or one that `curate run --list` lists")
     file = find_recipe(recipe)
     asked = instead.applied(read_recipe(file))
+    if hub.push is not None and not any(stage.select or stage.refine for stage in asked.stages):
+        raise InputError("--push: the recipe has no select or refine stage, whose rows could be sent")
+    hub.check()
     output.check(file, *map(asked.path, asked.inputs), engine.store)
     results = engine.run("run_recipe", recipe=asked, out=output.out, overwrite=output.overwrite)
     if output.as_json:
-        return print_json({"stages": results, "out": str(output.out)})
+        pushed = {"push": hub.send(output.out, quiet=True)} if hub.push is not None else {}
+        return print_json({"stages": results, "out": str(output.out), **pushed})
     for result in results:
         console().print(result["text"], highlight=False, markup=False)
     say_written(output.out)
+    if hub.push is not None:
+        hub.send(output.out)
 
 
 def described(recipes: Mapping[str, str]) -> Any:

@@ -18,13 +18,14 @@ from curate.cli.options import (
     TrainingOptions,
     key_values,
 )  # fmt: skip
+from curate.cli.push import PushOptions
 from curate.cli.terminal import console, print_json
 from curate.errors import InputError
 
 
 def select(
     pool: PoolOptions, budget: Annotated[str, Option("--budget", "-b", help="1000, 10%, or 2M tokens")], models: ModelOptions,
-    others: ReferenceOptions, training: TrainingOptions, engine: EngineOptions, output: PlannedOutput,
+    others: ReferenceOptions, training: TrainingOptions, engine: EngineOptions, output: PlannedOutput, hub: PushOptions,
     method: Annotated[str, Option("--method", "-m", help="see `curate methods`")] = "lobass",
     settings: Annotated[list[str] | None, Option("--set", help="a setting of the method, key=value; repeat")] = None,
     signals: Annotated[
@@ -47,6 +48,7 @@ def select(
     parsed, chosen = Budget.parse(budget, strict=True), make_method(method, given)
     if shape not in ("original", "messages"):
         raise InputError(f"shape {shape!r} is not one of original, messages")
+    hub.check()
     output.check(*pool.files, *chosen.inputs(), others.target, others.existing, engine.store)
     recipe, read = training.recipe(), pool.read(engine, models.model, models.scorer_model, seed=seed)
     if output.plan:
@@ -73,12 +75,15 @@ def select(
         raise InputError(f"a budget of {parsed} picks {which}{why}; give a larger one")
     selection.write(output.out, shape=shape, overwrite=output.overwrite)
     if output.as_json:
-        return print_json({**selection.summary, "out": str(output.out)})
+        pushed = {"push": hub.send(output.out, quiet=True)} if hub.push is not None else {}
+        return print_json({**selection.summary, "out": str(output.out), **pushed})
     from curate.report.terminal import show_selection
 
     console().print(show_selection(selection.summary, str(output.out), selection.manifest["notes"]))
     if selection.policy is not None:
         console().print(_train_command(output.out, models.model, engine), soft_wrap=True, highlight=False, markup=False)
+    if hub.push is not None:
+        hub.send(output.out)
 
 
 def _train_command(folder: Path | None, model: str | None, engine: EngineOptions) -> str:

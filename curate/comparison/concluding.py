@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from curate.asked import RECORD
 from curate.budget import Budget
 from curate.comparison.design import Design
 from curate.comparison.evidence import Evidence, merged
@@ -82,7 +83,11 @@ def conclude(
         ["method", "budget", "seed", "row_id"], keep="first", maintain_order=True
     )
     shown = [key in kept for key in selections.select("method", "budget", "seed").iter_rows()]
-    manifest = {"curate": versions(), "verdicts": [str(folder) for folder in folders], "config": config}
+    given = {"verdicts": [str(folder.absolute()) for folder in folders], "margin": margin, "confidence": confidence}
+    manifest = {
+        "curate": versions(), "verdicts": [str(folder) for folder in folders], "config": config,
+        "replay": {"record": RECORD, "verb": "conclude", "working_folder": str(Path.cwd()), "arguments": given},
+    }  # fmt: skip
     return verdict_of(design, evidence, config, selections.filter(pl.Series(shown, dtype=pl.Boolean)), manifest=manifest)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from curate.asked import asked
 from curate.budget import Budget
 from curate.comparison.arms import Bench
 from curate.comparison.overlap import refuse_overlap
@@ -15,9 +16,10 @@ from curate.lm.models import ModelSpec
 from curate.method import Method
 from curate.preparation import (
     HeldOut,
+    MethodLike,
     PoolLike,
     Prepared,
-    as_method,
+    as_methods,
     as_model,
     as_pool,
     as_tasks,
@@ -68,6 +70,7 @@ class Setup:
     bench: Bench
     prepared: Prepared
     remarks: list[str]
+    asked: dict[str, Any]  # for the manifest
 
     @property
     def config(self) -> dict[str, Any]:
@@ -93,7 +96,7 @@ class Setup:
 
 def set_up(
     pool: PoolLike,
-    methods: Sequence[str | Method],
+    methods: MethodLike | Sequence[MethodLike],
     *,
     budgets: Sequence[Budget | str | int | float] = ("10%",),
     evals: Mapping[str, PoolLike] | PoolLike | Sequence[Task],
@@ -130,11 +133,12 @@ def set_up(
         raise InputError(f"the confidence must lie between 0 and 1, not {confidence}")
     if matched not in get_args(Matched):
         raise InputError(f"matched must be one of {', '.join(get_args(Matched))}, not {matched!r}")
-    chosen = _with_controls(methods)
+    asked_for = as_methods(methods)
+    chosen = _with_controls(asked_for)
     sizes = tuple(dict.fromkeys(Budget.parse(budget) for budget in budgets))
     if not sizes:
         raise InputError("give at least one budget")
-    engine, spec = engine or Engine(), as_model(model)
+    engine, spec, scorer = engine or Engine(), as_model(model), None if scorer_model is None else as_model(scorer_model)
     whole = as_pool(pool)
     base = (recipe or TrainConfig()).inheriting(whole.policy)
     tasks = as_tasks(evals)
@@ -142,16 +146,16 @@ def set_up(
         raise InputError("give at least one evaluation set")
     if len({task.name for task in tasks}) < len(tasks):
         raise InputError("two evaluation sets have the same name")
-    aimed = None if target is None else as_pool(target)
+    aimed, held = None if target is None else as_pool(target), None if existing is None else as_pool(existing)
     refuse_overlap(whole, tasks, aimed)
     before = len(engine.notes)
     prepared = prepare(
         engine,
         whole,
         model=spec,
-        scorer_model=None if scorer_model is None else as_model(scorer_model),
+        scorer_model=scorer,
         target=aimed,
-        existing=None if existing is None else as_pool(existing),
+        existing=held,
         recipe=base,
         embedder=embedder,
         seed=seed,
@@ -175,7 +179,14 @@ def set_up(
     bench = Bench(engine, spec, prepared.rows, measured, prepared.pool.repeats)
     cut = [cut_said(engine, rows, spec) for rows in (prepared.rows, *(held.rows for held in held_out))]
     remarks = [*noted, *_too_large(prepared, sizes), *_left_out(held_out), *(f"{said}." for said in cut if said)]
-    return Setup(design, bench, prepared, list(dict.fromkeys(remarks)))  # an engine's note may be one of the others
+    given = {
+        "pool": whole, "methods": asked_for, "budgets": list(sizes), "evals": tasks,
+        "seeds": seeds, "tokens": tokens, "epochs": epochs, "model": spec, "scorer_model": scorer, "target": aimed,
+        "existing": held, "recipe": recipe, "embedder": embedder, "full": full, "margin": margin, "confidence": confidence,
+        "second_rate": second_rate, "matched": matched, "seed": seed,
+    }  # fmt: skip
+    said = list(dict.fromkeys(remarks))  # an engine's note may be one of the others
+    return Setup(design, bench, prepared, said, asked("compare", engine, given))
 
 
 def _left_out(held_out: Sequence[HeldOut]) -> list[str]:
@@ -188,8 +199,8 @@ def _left_out(held_out: Sequence[HeldOut]) -> list[str]:
     ]
 
 
-def _with_controls(methods: Sequence[str | Method]) -> tuple[Method, ...]:
-    wanted = [as_method(method) for method in (*CONTROLS, *methods)]
+def _with_controls(methods: Sequence[Method]) -> tuple[Method, ...]:
+    wanted = as_methods([*CONTROLS, *methods])
     return tuple(by_label(wanted).values())
 
 

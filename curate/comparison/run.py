@@ -22,8 +22,7 @@ from curate.evaluation.tasks import EVALUATE_VERSION, Task
 from curate.jobs import Job
 from curate.lm.models import ModelSpec
 from curate.manifests import made_from
-from curate.method import Method
-from curate.preparation import PoolLike
+from curate.preparation import MethodLike, PoolLike
 from curate.requests import Embedder
 from curate.training.config import TRAIN_VERSION, TrainConfig
 from curate.versions import versions
@@ -31,7 +30,7 @@ from curate.versions import versions
 
 def compare(
     pool: PoolLike,
-    methods: Sequence[str | Method],
+    methods: MethodLike | Sequence[MethodLike],
     *,
     budgets: Sequence[Budget | str | int | float] = ("10%",),
     evals: Mapping[str, PoolLike] | PoolLike | Sequence[Task],
@@ -88,6 +87,7 @@ def compare(
     def conclude() -> Verdict:
         selections = _selections(bench, evidence.results)
         manifest = {"curate": versions(), "rows_truncated": prepared.truncated, **made_from(bench.engine, prepared, bench.model)}
+        manifest["replay"] = setup.asked
         more = {"manifest": manifest, "pool": prepared.pool, "unusable": prepared.unusable}
         return verdict_of(design, evidence, setup.config, selections, **more)
 

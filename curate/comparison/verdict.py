@@ -60,8 +60,10 @@ class Verdict:
     def __repr__(self) -> str:
         return f"Verdict({self.headline!r}, {len(self.arms)} arms; .frame, .remarks, .to_markdown())"
 
-    def _repr_markdown_(self) -> str:
-        return self.to_markdown()
+    def _repr_html_(self) -> str:
+        from curate.notebook import verdict_html
+
+        return verdict_html(self)
 
     @property
     def frame(self) -> pl.DataFrame:

@@ -14,6 +14,7 @@ import pyarrow as pa
 from curate.errors import InputError
 from curate.pool.gather import gather_table
 from curate.pool.labels import TokenLabels
+from curate.pool.origin import Origin
 from curate.pool.originals import Originals
 from curate.pool.reasons import listed
 from curate.pool.report import ReadReport
@@ -38,6 +39,7 @@ class Pool:
     labels  which tokens of which rows count in training, where tokens were chosen; None: all of every reply.
     policy  settings of the trainer by which it chooses tokens as it learns, where the rows were selected for that.
     report  the account of the reading. A subset keeps the report of the whole.
+    origin  how to read it again; None for rows that were given in memory, for a part, and for what was changed since.
     """
 
     rows: pa.Table
@@ -50,6 +52,7 @@ class Pool:
     _repeats: np.ndarray | None = None  # int64 [n]; None: every row once
     labels: TokenLabels | None = None
     policy: Mapping[str, Any] | None = None
+    origin: Origin | None = None
 
     def __len__(self) -> int:
         return self.rows.num_rows
@@ -58,6 +61,11 @@ class Pool:
         named = sorted(name for name in self.rows["source"].unique().to_pylist() if name is not None)
         sources = f"; sources {_some(named)}" if named else ""
         return f"Pool({counted(len(self))} from {_some(self.report.files)}{sources}; columns {_some(self.column_names, 12)})"
+
+    def _repr_html_(self) -> str:
+        from curate.notebook import pool_html
+
+        return pool_html(self)
 
     @functools.cached_property
     def row_ids(self) -> list[str]:
@@ -124,7 +132,8 @@ class Pool:
         rows, origins, codes = gather_table(self.rows, index), self._origins[index], self._layout_codes[index]
         repeats = None if self._repeats is None else self._repeats[index]
         labels = self.labels.of(rows["row_id"].to_pylist()) if self.labels else None
-        return replace(self, labels=labels, rows=rows, _origins=origins, _layout_codes=codes, _repeats=repeats)
+        kept = self.origin if len(index) == len(self) else None
+        return replace(self, labels=labels, rows=rows, _origins=origins, _layout_codes=codes, _repeats=repeats, origin=kept)
 
     @property
     def repeats(self) -> np.ndarray:
@@ -140,15 +149,15 @@ class Pool:
         """The same rows, to be written and trained on this many times each. `repeats`: int64 [n], at least 1."""
         if repeats.shape != (len(self),) or (repeats < 1).any():
             raise ValueError("repeats must be one number for each row, at least 1")
-        return replace(self, _repeats=None if (repeats == 1).all() else repeats)
+        return replace(self, _repeats=None if (repeats == 1).all() else repeats, origin=None)
 
     def with_labels(self, labels: TokenLabels | None) -> "Pool":
         """The same rows, of which only these tokens count in training; of rows that are not among them all do."""
-        return replace(self, labels=labels)
+        return replace(self, labels=labels, origin=None)
 
     def with_policy(self, policy: Mapping[str, Any] | None) -> "Pool":
         """The same rows, of whose tokens a trainer chooses by these settings; None: by none."""
-        return replace(self, policy=policy)
+        return replace(self, policy=policy, origin=None)
 
     def subset(self, row_ids: Sequence[str]) -> "Pool":
         """The rows with these ids, sorted by row id. Raises InputError naming an id that the pool does not have."""

@@ -4,6 +4,7 @@ import gc
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from curate.pool.batches import Batch
 from curate.pool.builder import Builder
 from curate.pool.gather import starts_of
 from curate.pool.memory import in_memory, is_path
+from curate.pool.origin import Origin
 from curate.pool.originals import Block, Originals
 from curate.pool.pool import Pool, as_text, shapes_of
 from curate.pool.readers import open_batches
@@ -47,6 +49,7 @@ def read_pool(
     if limit is not None and limit < 1:
         raise InputError(f"the limit on rows must be at least 1, and is {limit}")
     reading = _Reading(Shaper(columns), limit)
+    given: list[str | Path] = []
     if is_path(paths):
         given = [paths] if isinstance(paths, str | Path) else list(paths)
         if not given:
@@ -58,7 +61,8 @@ def read_pool(
         for source in sources:
             if not reading.full:
                 reading.source(source)
-        return reading.pool()
+        pool = reading.pool()
+    return replace(pool, origin=Origin.of(given, pool.report.files, columns, limit)) if given else pool
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import numpy as np
 from curate.errors import InputError
 from curate.pool.decontaminate import RUN, decontaminate
 from curate.pool.near import near_duplicates as find_near_duplicates
+from curate.pool.origin import Origin
 from curate.pool.pool import Pool
 from curate.pool.read import read_pool
 from curate.pool.reasons import listed
@@ -42,13 +43,14 @@ def refine(
     that reading left out. Of a part of what was read, that part is what comes in. Raises InputError for an option at
     fault, a source that the pool does not have, and when no row is left.
     """
+    before, sets = pool, _evaluations(decontaminate) if decontaminate else {}
     if len(pool) < sum(pool.report.shapes.values()):
         pool = accounted_anew(pool)
     _check_sources(pool, cap, repeat)
     if near_duplicates is not None:
         pool = _without_near_duplicates(pool, near_duplicates)
-    if decontaminate:
-        pool = _without_overlaps(pool, _evaluations(decontaminate))
+    if sets:
+        pool = _without_overlaps(pool, sets)
     if cap is not None:
         pool = _capped(pool, cap, seed)
     if not len(pool):
@@ -57,7 +59,16 @@ def refine(
         times = np.array([repeat.get(source or "", 1) for source in pool.sources], dtype=np.int64)
         report = replace(pool.report, refined={**pool.report.refined, "repeat": dict(repeat)})
         pool = replace(pool.with_repeats(pool.repeats * times), report=report)
-    return pool
+    given = {"near_duplicates": near_duplicates, "decontaminate": sets, "cap": cap, "repeat": repeat}
+    asked = {name: value for name, value in given.items() if value}
+    return pool if not asked or before.origin is None else replace(pool, origin=_refined(before.origin, asked, seed))
+
+
+def _refined(origin: Origin, asked: Mapping[str, Any], seed: int) -> Origin | None:
+    """Where the refined pool comes from; None where an evaluation set cannot be read again."""
+    sets = {name: pool.origin for name, pool in asked.get("decontaminate", {}).items()}
+    found = {**asked, **({"decontaminate": sets} if sets else {})}
+    return None if None in sets.values() else origin.refined(**found, seed=seed)
 
 
 def accounted_anew(pool: Pool) -> Pool:

@@ -47,9 +47,24 @@ def resolve(given: str | Path) -> list[Source]:
         return [source]
     if glob.has_magic(name):
         return _glob(name)
-    if _HUB_NAME.fullmatch(name) and not _format(path)[0] and not path.parent.is_dir():
+    if _on_hub(name):
         return [_hub(name)]
     raise InputError(f"{name}: no such file or folder")
+
+
+def located(given: str | Path) -> str:
+    """A path as any working folder finds it; `hub:org/name` for what `resolve` looks for on the hub."""
+    name = str(given)
+    if name.startswith("hub:"):
+        return name
+    if not Path(name).exists() and not glob.has_magic(name) and _on_hub(name):
+        return f"hub:{name}"
+    return str(Path(name).absolute())
+
+
+def _on_hub(name: str) -> bool:
+    path = Path(name)
+    return bool(_HUB_NAME.fullmatch(name)) and not _format(path)[0] and not path.parent.is_dir()
 
 
 def _hub(name: str) -> Source:

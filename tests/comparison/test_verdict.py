@@ -178,4 +178,4 @@ def test_what_is_written_is_the_verdict(tmp_path):
 def test_a_verdict_prints_short_and_a_notebook_shows_the_page():
     verdict = Verdict([CONTROL], "A headline.", [], {"seeds": [0]}, pl.DataFrame(), manifest={"stages": ["x"] * 1000})
     assert repr(verdict).startswith("Verdict('A headline.', 1 arms") and len(repr(verdict)) < 100
-    assert verdict._repr_markdown_() == verdict.to_markdown()
+    assert "<strong>A headline.</strong>" in verdict._repr_html_() and "<table>" in verdict._repr_html_()
