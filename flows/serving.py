@@ -20,6 +20,7 @@ def schedule(
 
     Raises InputError for a schedule that is none, and where there is no server.
     """
+    from prefect.client.orchestration import get_client
     from prefect.schedules import Cron, Interval
     from prefect.settings import PREFECT_API_URL
 
@@ -31,6 +32,10 @@ def schedule(
         raise InputError(f"--cron {cron!r}: {' '.join(str(error).split())}") from None
     if not PREFECT_API_URL.value():
         raise InputError(NO_SERVER)
+    with get_client(sync_client=True) as client:
+        if (error := client.api_healthcheck()) is not None:
+            said = " ".join(str(error).split())
+            raise InputError(f"no Prefect server answers at PREFECT_API_URL, {PREFECT_API_URL.value()}: {said}")
     name = Path(parameters["recipe"]).stem
     said = f"One night after the other of {parameters['recipe']}"
     nightly.serve(name=name, schedule=when, parameters=dict(parameters), description=said, limit=1, tags=["curate"])
