@@ -27,6 +27,11 @@ def shown_on(display: Display) -> Iterator[None]:
         _display.reset(token)
 
 
+def display() -> Display | None:
+    """What shows progress now."""
+    return _display.get()
+
+
 @contextlib.contextmanager
 def task(name: str, total: float | None = None, unit: str = "rows") -> Iterator[Callable[[float], None]]:
     """A piece of work of `total` units; call what it yields with the units just done."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -19,7 +19,9 @@ from curate.training.config import TrainConfig
 
 SAMPLE = "@sample/"  # begins a path: a split of the embedded sample
 EVALS = "@evals"  # among what is decontaminated: the evaluation sets of the recipe's own comparisons
+STAGES, NIGHTLY = "stages", "gate"  # the key by which recipes of a kind are known
 Cap = int | dict[str, int] | None
+Kind = TypeVar("Kind", bound="Beside")
 
 
 class SelectStage(BaseModel):
@@ -120,10 +122,38 @@ class Stage(BaseModel):
         return self
 
 
-class Recipe(BaseModel):
-    """A pool, a model, and stages. Paths are relative to the recipe's folder; `@sample/pool` is the embedded sample."""
+class Beside(BaseModel):
+    """What paths in a recipe mean: they are relative to its folder; `@sample/pool` is a split of the embedded sample."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    folder: str = "."
+
+    def path(self, text: str) -> str:
+        """A path of the recipe as the file system has it."""
+        if text.startswith(SAMPLE):
+            return str(sample(Path(text).name))
+        if text.startswith("hub:"):
+            return text
+        return str(Path(self.folder) / text)
+
+    def model_path(self, name: str) -> str:
+        """A model or embedder: a path where it begins with a dot, else a name as it is."""
+        return self.path(name) if name.startswith(".") else name
+
+    def method(self, text: str, settings: Mapping[str, Any] | None = None) -> Method:
+        """A method of a stage; the files that it reads are beside the recipe."""
+        method = make_method(text, settings)
+        if not method.inputs():
+            return method
+        written = method.model_dump()
+        moved = {key: self.path(value) for key, value in written.items() if value in method.inputs()}
+        title = {"title": label(method)} if "title" in written else {}  # as it is written, not where it lies
+        return type(method)(**{**written, **title, **moved})
+
+
+class Recipe(Beside):
+    """A pool, a model, and stages. Paths are relative to the recipe's folder; `@sample/pool` is the embedded sample."""
+
     pool: tuple[str, ...]
     model: str | None = None
     scorer_model: str | None = None
@@ -137,7 +167,6 @@ class Recipe(BaseModel):
     repeat: dict[str, int] | None = None
     seed: int = Field(0, ge=0)
     stages: tuple[Stage, ...] = Field(min_length=1)
-    folder: str = "."
 
     @model_validator(mode="before")
     @classmethod
@@ -178,28 +207,6 @@ class Recipe(BaseModel):
             found += stage.refine.decontaminate if stage.refine else stage.compare.evals.values() if stage.compare else ()
         return [path for path in (*found, self.target, self.existing) if path not in (None, EVALS)]
 
-    def path(self, text: str) -> str:
-        """A path of the recipe as the file system has it."""
-        if text.startswith(SAMPLE):
-            return str(sample(Path(text).name))
-        if text.startswith("hub:"):
-            return text
-        return str(Path(self.folder) / text)
-
-    def model_path(self, name: str) -> str:
-        """A model or embedder: a path where it begins with a dot, else a name as it is."""
-        return self.path(name) if name.startswith(".") else name
-
-    def method(self, text: str, settings: Mapping[str, Any] | None = None) -> Method:
-        """A method of a stage; the files that it reads are beside the recipe."""
-        method = make_method(text, settings)
-        if not method.inputs():
-            return method
-        written = method.model_dump()
-        moved = {key: self.path(value) for key, value in written.items() if value in method.inputs()}
-        title = {"title": label(method)} if "title" in written else {}  # as it is written, not where it lies
-        return type(method)(**{**written, **title, **moved})
-
 
 def one_for_a_list(data: Any, *lists: str) -> Any:
     """One path may stand for a list of one."""
@@ -210,6 +217,14 @@ def one_for_a_list(data: Any, *lists: str) -> Any:
 
 def read_recipe(path: str | Path) -> Recipe:
     """Read a recipe with YAML's safe loader. Raises InputError naming the field at fault."""
+    data = read_yaml(path, "pool, model and stages")
+    if NIGHTLY in data and STAGES not in data:
+        raise InputError(f"the recipe {path} is a nightly one: `curate schedule` runs it, once with --once")
+    return parsed(Recipe, data, path)
+
+
+def read_yaml(path: str | Path, what: str) -> dict[str, Any]:
+    """The mapping that a YAML file holds. Raises InputError for any other file. what: it is a mapping of."""
     try:
         data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -218,19 +233,25 @@ def read_recipe(path: str | Path) -> Recipe:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or str(error)
         raise InputError(f"the recipe {path} is not YAML{f', line {mark.line + 1}' if mark else ''}: {problem}") from None
     if not isinstance(data, dict):
-        raise InputError(f"the recipe {path} is not a mapping of pool, model and stages")
+        raise InputError(f"the recipe {path} is not a mapping of {what}")
+    return data
+
+
+def parsed(kind: type[Kind], data: Mapping[str, Any], path: str | Path) -> Kind:
+    """A recipe of this kind from what its file holds. Raises InputError naming the field at fault."""
     try:
-        return Recipe(**{**data, "folder": str(Path(path).absolute().parent)})
+        return kind(**{**data, "folder": str(Path(path).absolute().parent)})
     except ValidationError as error:
         raise InputError(f"the recipe {path}: {first_fault(error.errors(), 'key')}") from None
 
 
-def shipped() -> dict[str, str]:
-    """The recipes that ship, by name, each with the first line of its comment."""
+def shipped(key: str = STAGES) -> dict[str, str]:
+    """The recipes that ship, by name, each with the first line of its comment: those of stages, or those with another key."""
     found = {}
     for path in sorted(recipes().glob("*.yaml")):
         lines = path.read_text(encoding="utf-8").splitlines()
-        found[path.stem] = next((line.lstrip("# ") for line in lines if line.startswith("#")), "")
+        if any(line.startswith(f"{key}:") for line in lines):
+            found[path.stem] = next((line.lstrip("# ") for line in lines if line.startswith("#")), "")
     return found
 
 
@@ -238,7 +259,7 @@ def find_recipe(name: str | Path) -> Path:
     """The file of a recipe: the file of that name, else the one that ships under it. Raises InputError where there is none."""
     if Path(name).is_file():
         return Path(name)
-    names = shipped()
+    names = {**shipped(), **shipped(NIGHTLY)}
     if str(name) in names:
         return recipes() / f"{name}.yaml"
     raise InputError(f"there is no recipe {name}: no such file, and what ships is called {', '.join(names)}")
@@ -262,15 +283,15 @@ def overridden(
     """
     changed: dict[str, Any] = {} if limit is None else {"limit": limit}
     if pool:
-        changed["pool"] = tuple(_here(path) for path in pool)
+        changed["pool"] = tuple(here(path) for path in pool)
     if model is not None:
         changed["model"] = str(Path(model).absolute()) if Path(model).is_dir() else model
     if target is not None:
-        changed["target"] = _here(target)
+        changed["target"] = here(target)
     if evals:
         if not recipe.evals:
             raise InputError("--eval: the recipe has no compare stage, which would need evaluation sets")
-        sets = _sets(evals)
+        sets = eval_sets(evals)
         changed["stages"] = tuple(_with_evals(stage, sets) for stage in recipe.stages)
     found = recipe.model_copy(update=changed)
     left = [path for path in found.inputs if path.startswith(SAMPLE)]
@@ -286,7 +307,7 @@ def _with_evals(stage: Stage, sets: dict[str, str]) -> Stage:
     return stage.model_copy(update={"compare": stage.compare.model_copy(update={"evals": sets})})
 
 
-def _sets(evals: Sequence[str]) -> dict[str, str]:
+def eval_sets(evals: Sequence[str]) -> dict[str, str]:
     """By what stands before each file, as a recipe writes it."""
     found: dict[str, str] = {}
     for text in evals:
@@ -294,11 +315,11 @@ def _sets(evals: Sequence[str]) -> dict[str, str]:
         written = text.removesuffix(file).removesuffix("=") or head.name
         if head.name in {parse_head(other).name for other in found}:
             raise InputError(f"two evaluation sets are called {head.name!r}; give each its own name, NAME=FILE")
-        found[written] = _here(file)
+        found[written] = here(file)
     return found
 
 
-def _here(path: str) -> str:
+def here(path: str) -> str:
     """A path of the command line, which the recipe's folder does not move; a dataset on the hub as it is."""
     if path.startswith(SAMPLE):
         return path

@@ -7,6 +7,7 @@ from typing import Any
 # Set before Prefect is imported: it must not call out.
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")  # its 20 are too few on a busy machine
 
 
 def run_flow(verb: str, engine: Mapping[str, Any], arguments: Mapping[str, Any]) -> Any:

@@ -7,6 +7,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from curate.jobs import Job
+from flows.limits import training_slot
 
 
 def _can_heal(_task: Any, _run: Any, state: Any) -> bool:
@@ -24,13 +25,17 @@ def _can_heal(_task: Any, _run: Any, state: Any) -> bool:
     cache_policy=NO_CACHE,
     persist_result=False,
 )
-def run_job(name: str, job: Job) -> Any:
-    """Run one job."""
-    return job.run()
+def run_job(name: str, job: Job, device: str) -> Any:
+    """Run one job; one that trains waits until the device is free of other trainings."""
+    with training_slot(job.kind, device):
+        return job.run()
 
 
 class PrefectExecutor:
     """Runs jobs one after the other as tasks of the flow around it: one device, one job at a time."""
 
+    def __init__(self, device: str = "cpu") -> None:
+        self.device = device
+
     def run(self, jobs: Sequence[Job]) -> list[Any]:
-        return [run_job.with_options(name=job.kind)(job.name, job) for job in jobs]
+        return [run_job.with_options(name=job.kind)(job.name, job, self.device) for job in jobs]

@@ -14,6 +14,7 @@ from curate.cli.observe import observe
 from curate.cli.push import push
 from curate.cli.recipes import demo, run
 from curate.cli.replay import replay
+from curate.cli.schedule import schedule
 from curate.cli.score import score
 from curate.cli.select import select
 from curate.cli.store import store
@@ -45,6 +46,9 @@ def _front(
     """Choose the data a language model is fine-tuned on, and find out whether the choice beats random."""
 
 
-for _verb in (methods, inspect, observe, embed, score, select, train, evaluate, compare, conclude, run, replay, push, demo):
+VERBS = (
+    methods, inspect, observe, embed, score, select, train, evaluate, compare, conclude, run, schedule, replay, push, demo,
+)  # fmt: skip
+for _verb in VERBS:
     app.command()(expanded(_verb))
 app.add_typer(store)

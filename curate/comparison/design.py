@@ -34,7 +34,7 @@ from curate.wording import counted
 
 CONTROLS = ("random", "balanced", "longest")
 DEFAULT_EPOCHS = 3.0
-Matched = Literal["leaders", "all"]
+Matched = Literal["leaders", "all", "none"]
 SECOND_RATE = 0.333  # of the learning rate: far enough to change the training, near enough to be a rate one would try
 
 
@@ -43,7 +43,7 @@ class Design:
     """What a comparison holds fixed.
 
     second_rate: the learning rate at which the winner is tried again, as a multiple of the first; None to leave that out.
-    matched: which selections are held against random rows with replies as long: the leaders at each budget, or all.
+    matched: which selections are held against random rows with replies as long: the leaders at each budget, all, or none.
     """
 
     methods: tuple[Method, ...]
@@ -115,6 +115,7 @@ def set_up(
     confidence: float = 0.95,
     second_rate: float | None = SECOND_RATE,
     matched: Matched = "leaders",
+    controls: Sequence[str] = CONTROLS,
     seed: int = 0,
 ) -> Setup:
     """What `compare` is given, checked and tokenised."""
@@ -133,8 +134,10 @@ def set_up(
         raise InputError(f"the confidence must lie between 0 and 1, not {confidence}")
     if matched not in get_args(Matched):
         raise InputError(f"matched must be one of {', '.join(get_args(Matched))}, not {matched!r}")
+    if "random" not in controls or not set(controls) <= set(CONTROLS):
+        raise InputError(f"the controls must be random and others of {', '.join(CONTROLS)}, not {', '.join(controls) or 'none'}")
     asked_for = as_methods(methods)
-    chosen = _with_controls(asked_for)
+    chosen = _with_controls(controls, asked_for)
     sizes = tuple(dict.fromkeys(Budget.parse(budget) for budget in budgets))
     if not sizes:
         raise InputError("give at least one budget")
@@ -199,8 +202,8 @@ def _left_out(held_out: Sequence[HeldOut]) -> list[str]:
     ]
 
 
-def _with_controls(methods: Sequence[Method]) -> tuple[Method, ...]:
-    wanted = as_methods([*CONTROLS, *methods])
+def _with_controls(controls: Sequence[str], methods: Sequence[Method]) -> tuple[Method, ...]:
+    wanted = as_methods([*controls, *methods])
     return tuple(by_label(wanted).values())
 
 

@@ -37,7 +37,8 @@ def estimate_compare(**asked: Any) -> list[Step]:
     plan = merge(requests)
     steps = estimate(plan, calibration)
     seeds = len(design.seeds)
-    matched = len([method for method in design.methods if label(method) != "random"]) if design.matched == "all" else 1
+    every = len([method for method in design.methods if label(method) != "random"])
+    matched = {"leaders": 1, "all": every, "none": 0}[design.matched]
     arms = (len(design.methods) + matched) * len(design.budgets) * seeds + (seeds if design.full else 0)
     steps.append(training(f"train {arms} arms", bench.model, prepared.rows, design.recipe, calibration, times=arms))
     if design.full:
@@ -54,7 +55,7 @@ def estimate_compare(**asked: Any) -> list[Step]:
 
 def left_out(design: Design) -> list[str]:
     """What a comparison may run beyond its estimate, for people."""
-    parts = [] if design.matched == "all" else ["a length-matched control for each of them"]
+    parts = [] if design.matched != "leaders" else ["a length-matched control for each of them"]
     if design.second_rate is not None:
         parts.append(f"{counted(2 * len(design.seeds), 'training')} at a second learning rate")
     said = [f"Not in the plan, where selections beat random: {' and '.join(parts)}."] if parts else []

@@ -12,7 +12,7 @@ from curate.budget import Budget
 from curate.comparison.arms import Arm, ArmResult, Bench
 from curate.comparison.choosing import at_second_rate, choose_all, length_matched
 from curate.comparison.concluding import verdict_of
-from curate.comparison.design import SECOND_RATE, Matched, Setup, set_up
+from curate.comparison.design import CONTROLS, SECOND_RATE, Matched, Setup, set_up
 from curate.comparison.evidence import CHOSEN, Evidence, Measure
 from curate.comparison.judging import Judged, judge
 from curate.comparison.overlap import measured_overlap
@@ -49,6 +49,7 @@ def compare(
     confidence: float = 0.95,
     second_rate: float | None = SECOND_RATE,
     matched: Matched = "leaders",
+    controls: Sequence[str] = CONTROLS,
     seed: int = 0,
 ) -> Verdict:
     """Train on each method's picks at each budget, and on random picks, at equal tokens, and compare on held-out rows.
@@ -63,14 +64,16 @@ def compare(
     second_rate  where a selection beats random, both are trained again at this multiple of the learning rate; None: not.
 
     matched      leaders: the best arm at each budget and all that beat random are also held against random rows with replies as
-                 long; all: every selection is.
+                 long; all: every selection is; none: none is.
+    controls     random, balanced and longest are always in, unless fewer are named; random is among them.
 
-    random, balanced and longest are always in. Raises InputError for whatever is wrong with the input.
+    Raises InputError for whatever is wrong with the input.
     """
     setup = set_up(
         pool, methods, budgets=budgets, evals=evals, seeds=seeds, tokens=tokens, epochs=epochs, model=model,
         scorer_model=scorer_model, target=target, existing=existing, engine=engine, recipe=recipe, embedder=embedder, full=full,
-        margin=margin, confidence=confidence, second_rate=second_rate, matched=matched, seed=seed,
+        margin=margin, confidence=confidence, second_rate=second_rate, matched=matched, controls=controls,
+        seed=seed,
     )  # fmt: skip
     design, bench, prepared = setup.design, setup.bench, setup.prepared
     chosen = choose_all(setup)
@@ -114,7 +117,7 @@ def _followed(setup: Setup, first: Judged, results: Mapping[Arm, ArmResult]) -> 
     """The arms that depend on the first answers: length-matched random of the leaders, the winner at a second rate."""
     every = setup.design.matched == "all"
     leads = lambda arm: (arm.method, arm.budget) in first.leaders or (every and arm.kind in ("control", "method"))  # noqa: E731
-    arms = length_matched(setup, [arm for arm in results if leads(arm)])
+    arms = [] if setup.design.matched == "none" else length_matched(setup, [arm for arm in results if leads(arm)])
     if first.winner is not None and setup.design.second_rate is not None:
         method, budget = first.winner
         again = [arm for arm in results if arm.budget == budget and arm.method in ("random", method)]

@@ -15,23 +15,6 @@ from curate.jobs import Job
 from curate.training.config import TrainConfig
 
 
-@pytest.fixture(scope="session")
-def server():
-    """A Prefect server of its own for these tests, which nothing outlives."""
-    from prefect.testing.utilities import prefect_test_harness
-
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
-
-
-@pytest.fixture
-def client(server):
-    from prefect.client.orchestration import get_client
-
-    with get_client(sync_client=True) as client:
-        yield client
-
-
 @pytest.fixture
 def work(make_pool, tiny, tmp_path) -> tuple[dict[str, Any], dict[str, Any]]:
     """A selection and a comparison of two controls, as arguments of the library's functions."""
@@ -98,7 +81,7 @@ def test_flows_do_what_the_plain_loop_does(client, work, tmp_path):
     assert set(names) == expected
 
     artifacts = {artifact.key: artifact for artifact in client.read_artifacts()}
-    assert set(artifacts) == {"selection", "verdict", "verdict-table"}
+    assert set(artifacts) == {"selection", "verdict", "verdict-table", "verdict-progress"}
     assert artifacts["verdict"].data == found.to_markdown() and artifacts["verdict"].description == found.headline
     rows = json.loads(artifacts["verdict-table"].data)
     assert [row["method"] for row in rows] == [arm["method"] for arm in found.arms]
