@@ -12,6 +12,7 @@ from curate.cli.expand import expanded
 from curate.cli.look import inspect, methods
 from curate.cli.observe import observe
 from curate.cli.recipes import demo, run
+from curate.cli.report import report
 from curate.cli.score import score
 from curate.cli.select import select
 from curate.cli.store import store
@@ -43,6 +44,6 @@ def _front(
     """Choose the data a language model is fine-tuned on, and find out whether the choice beats random."""
 
 
-for _verb in (methods, inspect, observe, embed, score, select, train, evaluate, compare, conclude, run, demo):
+for _verb in (methods, inspect, observe, embed, score, select, train, evaluate, compare, conclude, report, run, demo):
     app.command()(expanded(_verb))
 app.add_typer(store)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
+
 from curate.budget import Budget
 from curate.comparison.arms import Bench
 from curate.comparison.overlap import refuse_overlap
@@ -21,6 +23,7 @@ from curate.preparation import (
     as_model,
     as_pool,
     as_tasks,
+    counts,
     cut_said,
     hold_out,
     prepare,
@@ -59,15 +62,20 @@ class Design:
         """The level of the tests."""
         return 1 - self.confidence
 
+    def largest(self, tokens: np.ndarray) -> Budget:
+        """The budget that holds most of rows with so many tokens, int64 [n]; the first of several that do."""
+        return max(self.budgets, key=lambda budget: _share(budget, tokens))
+
 
 @dataclass(frozen=True)
 class Setup:
-    """A comparison before anything of it has run."""
+    """A comparison before anything of it has run. account: rows in and what they are the sum of (`preparation.counts`)."""
 
     design: Design
     bench: Bench
     prepared: Prepared
     remarks: list[str]
+    account: dict[str, int]
 
     @property
     def config(self) -> dict[str, Any]:
@@ -175,7 +183,8 @@ def set_up(
     bench = Bench(engine, spec, prepared.rows, measured, prepared.pool.repeats)
     cut = [cut_said(engine, rows, spec) for rows in (prepared.rows, *(held.rows for held in held_out))]
     remarks = [*noted, *_too_large(prepared, sizes), *_left_out(held_out), *(f"{said}." for said in cut if said)]
-    return Setup(design, bench, prepared, list(dict.fromkeys(remarks)))  # an engine's note may be one of the others
+    account = counts(whole, prepared.pool, prepared.truncated)
+    return Setup(design, bench, prepared, list(dict.fromkeys(remarks)), account)  # an engine's note may be one of the others
 
 
 def _left_out(held_out: Sequence[HeldOut]) -> list[str]:
@@ -203,6 +212,10 @@ def _too_large(prepared: Prepared, budgets: Sequence[Budget]) -> list[str]:
 def _largest(prepared: Prepared, budgets: Sequence[Budget]) -> float:
     """Tokens that the largest budget holds, on average over rows."""
     tokens = prepared.table["tokens"].to_numpy()
-    limits = [budget.limit(tokens) for budget in budgets]
-    share = [min(1.0, limit.capacity / limit.costs.sum()) for limit in limits]
-    return max(share) * float(tokens.sum())
+    return max(_share(budget, tokens) for budget in budgets) * float(tokens.sum())
+
+
+def _share(budget: Budget, tokens: np.ndarray) -> float:
+    """How much of rows with so many tokens a budget holds, at most 1."""
+    limit = budget.limit(tokens)
+    return min(1.0, float(limit.capacity / limit.costs.sum()))
