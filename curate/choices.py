@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from curate.answers import Seen
 from curate.budget import Budget
 from curate.engine import Engine
@@ -11,12 +13,15 @@ from curate.method import Data, Method
 from curate.preparation import Prepared, choose, signal, within
 from curate.registry import label
 from curate.selectors.picks import Picks
-from curate.signals import Signal
+from curate.signals import RowScore, Signal
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A method's picks at a budget, for the seed in `data`, and what they came from."""
+    """A method's picks at a budget, for the seed in `data`, and what they came from.
+
+    scores, preference  what the method makes of every row, where that was asked for (`Method.score`, `Method.preference`).
+    """
 
     method: Method
     budget: Budget
@@ -24,6 +29,8 @@ class Choice:
     seen: Seen
     signal: Signal | None
     picks: Picks
+    scores: RowScore | None = None
+    preference: np.ndarray | None = None
 
     @property
     def name(self) -> str:
@@ -42,6 +49,7 @@ def choices(
     seed: int,
     *,
     keep_signals: bool = False,
+    keep_scores: bool = False,
 ) -> list[Choice]:
     """The picks of each method at each budget, in this order, with everything that is drawn or trained made by the seed.
 
@@ -58,12 +66,14 @@ def choices(
     def pick(method: Method) -> list[Choice]:
         found: list[Choice] = []
         known: Signal | None = None
+        scored: tuple[RowScore | None, np.ndarray | None] = None, None
         for budget in budgets:
             limited, seen = asked[method, budget]
             if known is None or method.by_budget:
                 known = signal(limited, method, seen)
+                scored = (method.score(known), method.preference(known)) if keep_scores else (None, None)
             kept = known if keep_signals else None  # they may be large
-            found.append(Choice(method, budget, limited.data, seen, kept, choose(limited, method, known, budget)))
+            found.append(Choice(method, budget, limited.data, seen, kept, choose(limited, method, known, budget), *scored))
         return found
 
     jobs = [

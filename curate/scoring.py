@@ -1,6 +1,6 @@
 """Scoring a pool by one or several methods, and what they would pick."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from curate.files import output_folder
 from curate.lm.models import ModelSpec
 from curate.manifests import fits_used, made_from, write_left_out
 from curate.method import Data, Method
+from curate.overview import Picked, overview, write_overview
 from curate.plan import Plan, merge
 from curate.pool import Pool
 from curate.preparation import MethodLike, PoolLike, Prepared, Unusable, as_methods, as_model, as_pool, counts, prepare, signal
@@ -49,6 +50,7 @@ class Scores:
     manifest: dict[str, Any] = field(repr=False)
     unusable: tuple[Unusable, ...] = field(default=(), repr=False)
     picks: pl.DataFrame | None = field(default=None, repr=False)
+    overview: Callable[[], dict[str, Any]] | None = field(default=None, repr=False)  # what reports show, made when it is written
 
     def _repr_html_(self) -> str:
         from curate.notebook import scores_html
@@ -67,6 +69,8 @@ class Scores:
             for name, table in (tables or {}).items():
                 table.write_parquet(folder / name)
             write_left_out(self.pool, self.unusable, folder)
+            if self.overview is not None:
+                write_overview(folder, self.overview())
             write_manifest(folder / "manifest.json", self.manifest)
 
 
@@ -115,15 +119,17 @@ def score(
     )
     if parsed is None:
         found, seen = _signals(engine, prepared, asked)
-        picked = None
+        picked, chose = None, {}
     else:
         rounds = [choices(engine, prepared, chosen, [parsed], seed + number, keep_signals=not number) for number in range(seeds)]
         found = {choice.name: (choice.data, choice.signal) for choice in rounds[0]}
+        chose = {choice.name: choice.picks for choice in rounds[0]}
         seen = [choice.seen for made in rounds for choice in made]
         picked = _picks_frame(prepared, [choice for made in rounds for choice in made])
     columns: list[pl.Series] = []
     preferences: dict[str, np.ndarray] = {}
     remarks: list[str] = []
+    shown: list[Picked] = []
     for method in chosen:
         name = label(method)
         if method in asked:
@@ -132,6 +138,7 @@ def score(
             if (scored := method.scored_by()) is not None and method.unscored() is None:
                 remarks.append(f"{name}: its score is {scored}, its quality of a row; what it picks depends on other rows too")
             preferences[name], scores = method.preference(known), method.score(known)
+            shown.append(Picked(name, chose.get(name), scores, preferences[name], method.by_chance, seen[0]))
         else:
             remarks.append(f"{name}: {method.unscored()}, so nothing was computed for it; `curate select` gives its picks")
             scores = RowScore.none(RowScore.of(np.zeros(len(prepared.pool))), method.unscored() or "")
@@ -177,6 +184,7 @@ def score(
         manifest,
         prepared.unusable,
         picked,
+        lambda: overview(engine, prepared, shown, spec, counted, budget=None if parsed is None else str(parsed)),
     )
 
 

@@ -2,7 +2,7 @@
 
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from curate.jobs import Job
 from curate.lm.encodings import Encodings, scored_positions
 from curate.lm.models import ModelSpec
 from curate.manifests import fits_used, made_from, write_left_out
+from curate.overview import Picked, overview, write_overview
 from curate.pool import Pool, TokenLabels
 from curate.preparation import (
     MethodLike,
@@ -63,6 +64,7 @@ class Selection:
     unusable: tuple[Unusable, ...] = field(default=(), repr=False)
     labels: TokenLabels | None = field(default=None, repr=False)  # of the picks, where tokens were chosen
     scored: dict[str, np.ndarray] = field(default_factory=dict, repr=False)  # then, by row id: int64 [R], where they stand
+    overview: Callable[[], dict[str, Any]] | None = field(default=None, repr=False)  # what reports show, made when it is written
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -108,6 +110,8 @@ class Selection:
             )  # fmt: skip
             chosen.write(folder, self._card(), shape=shape)  # type: ignore[arg-type]
             write_left_out(self.pool, self.unusable, folder)
+            if self.overview is not None:
+                write_overview(folder, self.overview())
             replay = {**self.manifest["replay"], "shape": shape}
             write_manifest(folder / "manifest.json", {**self.manifest, "replay": replay})
 
@@ -158,12 +162,12 @@ def select(
     prepared = within(prepared, chosen, parsed)
     seen = engine.gather([chosen], prepared.data)
 
-    def pick() -> tuple[RowScore, Picks, list[str]]:
+    def pick() -> tuple[RowScore, np.ndarray, Picks, list[str]]:
         found = signal(prepared, chosen, seen)
         picks = choose(prepared, chosen, found, parsed)
-        return chosen.score(found), picks, [*chosen.remarks(prepared.data, found), *picks.remarks]
+        return chosen.score(found), chosen.preference(found), picks, [*chosen.remarks(prepared.data, found), *picks.remarks]
 
-    [(scores, picks, said)] = engine.executor.run([Job("selection", f"select {parsed} by {label(chosen)}", pick)])
+    [(scores, preference, picks, said)] = engine.executor.run([Job("selection", f"select {parsed} by {label(chosen)}", pick)])
     if fill == "random" and picks.shortfall:
         picks = _filled(picks, prepared, parsed, generator(seed, chosen, "fill"))
     frame = _picks_frame(prepared, scores, picks)
@@ -228,7 +232,13 @@ def select(
             "null_reason": pl.Series(scores.reasons.tolist(), dtype=pl.String),
         }
     )
-    return Selection(frame, all_scores, prepared.pool, picks.index, summary, manifest, prepared.unusable, labels, scored)
+
+    def look() -> dict[str, Any]:
+        shown = Picked(label(chosen), picks, scores, preference, chosen.by_chance, seen)
+        account = counts(whole, prepared.pool, prepared.truncated)
+        return overview(engine, prepared, [shown], spec, account, budget=str(parsed))
+
+    return Selection(frame, all_scores, prepared.pool, picks.index, summary, manifest, prepared.unusable, labels, scored, look)
 
 
 def _labels(

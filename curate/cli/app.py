@@ -14,6 +14,7 @@ from curate.cli.observe import observe
 from curate.cli.push import push
 from curate.cli.recipes import demo, run
 from curate.cli.replay import replay
+from curate.cli.report import report
 from curate.cli.schedule import schedule
 from curate.cli.score import score
 from curate.cli.select import select
@@ -47,7 +48,8 @@ def _front(
 
 
 VERBS = (
-    methods, inspect, observe, embed, score, select, train, evaluate, compare, conclude, run, schedule, replay, push, demo,
+    methods, inspect, observe, embed, score, select, train, evaluate, compare, conclude, report, run, schedule, replay,
+    push, demo,
 )  # fmt: skip
 for _verb in VERBS:
     app.command()(expanded(_verb))

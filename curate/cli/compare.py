@@ -18,7 +18,7 @@ from curate.cli.options import (
     TrainingOptions,
     Truth,
 )  # fmt: skip
-from curate.cli.terminal import console, print_json, say_written
+from curate.cli.terminal import console, print_json, say_report, say_written
 
 
 def compare(
@@ -67,8 +67,12 @@ def compare(
     if seeds == 1 and not output.as_json:
         said = "note: with one seed every answer will be undecided; `curate conclude` puts several such comparisons together"
         console(stderr=True).print(said, highlight=False, markup=False)
+    from curate.report.page import write_report
+
     verdict = engine.run("compare", **asked)
     verdict.write(output.out, overwrite=output.overwrite)
+    assert output.out is not None  # as `check` made sure
+    page = write_report(output.out)
     judged = judge_picks(verdict.selections, read, truth, groups) if truth else None
     if output.as_json:
         return print_json({**verdict.to_json(), **({} if judged is None else {"truth": judged.to_dicts()})})
@@ -81,3 +85,4 @@ def compare(
 
         console().print(show_picks_truth(judged, group_column(read, groups)))
     say_written(output.out)
+    say_report(page)

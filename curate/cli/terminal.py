@@ -15,7 +15,11 @@ def console(stderr: bool = False) -> Any:
 
 
 def say_written(out: Path | None) -> None:
-    console().print(f"written {out}", highlight=False, markup=False)
+    console().print(f"written {out}", highlight=False, markup=False, soft_wrap=True)  # a path is copied whole
+
+
+def say_report(page: Path) -> None:
+    console().print(f"report  {page}", highlight=False, markup=False, soft_wrap=True)
 
 
 def print_json(value: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ from curate.choices import choices
 from curate.comparison.arms import Arm, Kind
 from curate.comparison.design import CONTROLS, Design, Setup
 from curate.errors import InputError
+from curate.overview import Picked
 from curate.preparation import Prepared
 from curate.requests import TokenWeights
 from curate.selectors.matched import matched
@@ -31,10 +32,14 @@ class Cost:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The arms of a comparison's first round, and what it took to choose, by method, budget and seed."""
+    """The arms of a comparison's first round, and what it took to choose, by method, budget and seed.
+
+    shown: the picks of every method for the first seed at the largest budget, with its scores.
+    """
 
     arms: list[Arm]
     costs: Mapping[tuple[str, str, int], Cost]
+    shown: list[Picked]
 
 
 Chose = tuple[tuple[int, ...], TokenWeights | None]  # positions, ascending, and what their tokens count
@@ -48,19 +53,24 @@ def choose_all(setup: Setup) -> Chosen:
     design, prepared, engine = setup.design, setup.prepared, setup.bench.engine
     costs: dict[tuple[str, str, int], Cost] = {}
     arms: list[Arm] = []
+    shown: list[Picked] = []
+    most = design.largest(prepared.table["tokens"].to_numpy())
     for seed in design.seeds:
+        first = seed == design.seeds[0]
         base = design.recipe.model_copy(update={"seed": seed})
-        for choice in choices(engine, prepared, design.methods, design.budgets, seed):
+        for choice in choices(engine, prepared, design.methods, design.budgets, seed, keep_scores=first):
             positions, tokens = _in_order(choice.picks)
             if not positions:
                 raise InputError(f"{choice.name} picks no row at a budget of {choice.budget}")
             costs[choice.name, str(choice.budget), seed] = Cost(*engine.cost(choice.seen, choice.method))
             recipe = choice.method.training(choice.data, choice.seen, base)
             arms.append(Arm(choice.name, str(choice.budget), seed, positions, recipe, _kind(choice.name), tokens=tokens))
+            if first and choice.budget == most:
+                shown.append(Picked.of(choice))
     if design.full:
         arms += _full(prepared, design)
     arms.append(Arm("untrained", "0", design.seeds[0], (), None, "untrained"))
-    return Chosen(arms, costs)
+    return Chosen(arms, costs, shown)
 
 
 def _in_order(picks: Picks) -> Chose:

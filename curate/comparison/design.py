@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
+
 from curate.asked import asked
 from curate.budget import Budget
 from curate.comparison.arms import Bench
@@ -23,6 +25,7 @@ from curate.preparation import (
     as_model,
     as_pool,
     as_tasks,
+    counts,
     cut_said,
     hold_out,
     prepare,
@@ -61,15 +64,20 @@ class Design:
         """The level of the tests."""
         return 1 - self.confidence
 
+    def largest(self, tokens: np.ndarray) -> Budget:
+        """The budget that holds most of rows with so many tokens, int64 [n]; the first of several that do."""
+        return max(self.budgets, key=lambda budget: _share(budget, tokens))
+
 
 @dataclass(frozen=True)
 class Setup:
-    """A comparison before anything of it has run."""
+    """A comparison before anything of it has run. account: rows in and what they are the sum of (`preparation.counts`)."""
 
     design: Design
     bench: Bench
     prepared: Prepared
     remarks: list[str]
+    account: dict[str, int]
     asked: dict[str, Any]  # for the manifest
 
     @property
@@ -182,14 +190,15 @@ def set_up(
     bench = Bench(engine, spec, prepared.rows, measured, prepared.pool.repeats)
     cut = [cut_said(engine, rows, spec) for rows in (prepared.rows, *(held.rows for held in held_out))]
     remarks = [*noted, *_too_large(prepared, sizes), *_left_out(held_out), *(f"{said}." for said in cut if said)]
+    account = counts(whole, prepared.pool, prepared.truncated)
     given = {
         "pool": whole, "methods": asked_for, "budgets": list(sizes), "evals": tasks,
         "seeds": seeds, "tokens": tokens, "epochs": epochs, "model": spec, "scorer_model": scorer, "target": aimed,
         "existing": held, "recipe": recipe, "embedder": embedder, "full": full, "margin": margin, "confidence": confidence,
-        "second_rate": second_rate, "matched": matched, "seed": seed,
+        "second_rate": second_rate, "matched": matched, "seed": seed, "controls": list(controls),
     }  # fmt: skip
     said = list(dict.fromkeys(remarks))  # an engine's note may be one of the others
-    return Setup(design, bench, prepared, said, asked("compare", engine, given))
+    return Setup(design, bench, prepared, said, account, asked("compare", engine, given))
 
 
 def _left_out(held_out: Sequence[HeldOut]) -> list[str]:
@@ -217,6 +226,10 @@ def _too_large(prepared: Prepared, budgets: Sequence[Budget]) -> list[str]:
 def _largest(prepared: Prepared, budgets: Sequence[Budget]) -> float:
     """Tokens that the largest budget holds, on average over rows."""
     tokens = prepared.table["tokens"].to_numpy()
-    limits = [budget.limit(tokens) for budget in budgets]
-    share = [min(1.0, limit.capacity / limit.costs.sum()) for limit in limits]
-    return max(share) * float(tokens.sum())
+    return max(_share(budget, tokens) for budget in budgets) * float(tokens.sum())
+
+
+def _share(budget: Budget, tokens: np.ndarray) -> float:
+    """How much of rows with so many tokens a budget holds, at most 1."""
+    limit = budget.limit(tokens)
+    return min(1.0, float(limit.capacity / limit.costs.sum()))

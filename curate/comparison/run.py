@@ -22,6 +22,7 @@ from curate.evaluation.tasks import EVALUATE_VERSION, Task
 from curate.jobs import Job
 from curate.lm.models import ModelSpec
 from curate.manifests import made_from
+from curate.overview import overview
 from curate.preparation import MethodLike, PoolLike
 from curate.requests import Embedder
 from curate.training.config import TRAIN_VERSION, TrainConfig
@@ -88,10 +89,12 @@ def compare(
     evidence = evidence.with_results(_run_all(bench, _followed(setup, judge(design, evidence), evidence.results)))
 
     def conclude() -> Verdict:
+        size = str(design.largest(prepared.table["tokens"].to_numpy()))
+        look = overview(bench.engine, prepared, chosen.shown, bench.model, setup.account, budget=size)
         selections = _selections(bench, evidence.results)
         manifest = {"curate": versions(), "rows_truncated": prepared.truncated, **made_from(bench.engine, prepared, bench.model)}
         manifest["replay"] = setup.asked
-        more = {"manifest": manifest, "pool": prepared.pool, "unusable": prepared.unusable}
+        more = {"manifest": manifest, "pool": prepared.pool, "unusable": prepared.unusable, "overview": look}
         return verdict_of(design, evidence, setup.config, selections, **more)
 
     [verdict] = bench.engine.executor.run([Job("verdict", "verdict", conclude)])

@@ -11,6 +11,7 @@ from curate.comparison.evidence import Evidence
 from curate.comparison.tables import markdown_costs, markdown_table
 from curate.files import output_folder
 from curate.manifests import write_left_out
+from curate.overview import write_overview
 from curate.pool import Pool
 from curate.preparation import Unusable
 from curate.store import write_manifest
@@ -43,6 +44,7 @@ class Verdict:
     remarks   sentences on what the numbers rest on and what is missing
     selections  the picks of every arm: method, kind, budget, seed, row_id
     pool, unusable  the rows compared on, and those that the models cannot use
+    overview  what reports show of the pool and of the first seed's picks at the largest budget (`curate.overview`)
     evidence  what every arm scored on every item, from which `conclude` judges again
     manifest  versions, models, pool, stages, and the artifacts of the store that it was made from
     """
@@ -56,6 +58,7 @@ class Verdict:
     pool: Pool | None = None
     unusable: tuple[Unusable, ...] = ()
     evidence: Evidence | None = field(default=None, repr=False)
+    overview: dict[str, Any] | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         return f"Verdict({self.headline!r}, {len(self.arms)} arms; .frame, .remarks, .to_markdown())"
@@ -87,6 +90,8 @@ class Verdict:
             self.selections.write_parquet(folder / "selections.parquet")
             if self.evidence is not None:
                 self.evidence.write(folder)
+            if self.overview is not None:
+                write_overview(folder, self.overview)
             (folder / "verdict.md").write_text(self.to_markdown())
             if self.pool is not None:
                 write_left_out(self.pool, self.unusable, folder)

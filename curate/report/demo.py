@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from curate.pool import read_pool
+from curate.report.page import write_report
 from curate.report.terminal import show_selection, show_verdict
 from curate.report.truth import show_auroc, show_picks_truth
 from curate.resources import sample
@@ -51,6 +52,7 @@ def run_demo(
     )
     verdict = run("compare", **asked)
     verdict.write(out / "verdict", overwrite=True)
+    page = write_report(out / "verdict")
     scores = run("score", pool=pool, methods=["random", "longest", *METHODS], recipe=recipe)
     selection = run("select", pool=pool, method="lobass", budget=BUDGET, recipe=recipe)
     selection.write(out / "selection", overwrite=True)
@@ -61,4 +63,5 @@ def run_demo(
         console.print(show_picks_truth(enrichment, group_column(pool)))
         say("\nA selection by lobass, ready for a trainer:")
         console.print(show_selection(selection.summary, str(out / "selection")))
+        say(f"\nAll of it as a page, for a browser: {page}")
     return {"verdict": verdict.to_json(), "auroc": auroc.to_dicts(), "enrichment": enrichment.to_dicts(), "out": str(out)}

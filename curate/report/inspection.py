@@ -11,6 +11,7 @@ import numpy as np
 
 from curate.engine import Engine
 from curate.lm.chat import ChatFormat
+from curate.lm.pieces import pieces
 from curate.pool import Pool
 from curate.pool.near import near_duplicates
 from curate.pool.report import Rejected
@@ -103,7 +104,7 @@ def inspect_pool(
         return encodings.weights.get(ids[i], encodings.loss_mask[i].astype(np.float32))
 
     shown = [
-        Example(ids[i], usable.sources[i], _pieces(tokenizer, encodings.input_ids[i], weights(i)))
+        Example(ids[i], usable.sources[i], pieces(tokenizer, encodings.input_ids[i], weights(i)))
         for i in _examples([index for _, index in largest_first], lengths, examples)
     ]
     return Inspection(summary, shown)
@@ -163,9 +164,3 @@ def _reasoning(pool: Pool, chat_format: ChatFormat) -> dict[str, int] | None:
 def _spread(values: np.ndarray) -> dict[str, float]:
     p5, median, p95 = np.quantile(values, [0.05, 0.5, 0.95]).tolist()
     return {"p5": p5, "median": median, "p95": p95, "max": int(values.max()), "total": int(values.sum())}
-
-
-def _pieces(tokenizer: Any, input_ids: np.ndarray, weights: np.ndarray) -> list[tuple[str, float]]:
-    """weights [T]: of each token in the loss."""
-    cuts = [0, *(np.flatnonzero(np.diff(weights)) + 1).tolist(), len(weights)]
-    return [(tokenizer.decode(input_ids[a:b]), float(weights[a])) for a, b in zip(cuts, cuts[1:], strict=False)]

@@ -13,6 +13,7 @@ from rich.text import Text
 from curate.engine import Engine
 from curate.errors import InputError
 from curate.lm.encodings import scored_positions
+from curate.lm.pieces import pieces
 from curate.pool import Pool
 from curate.preparation import as_model
 from curate.report.table import printable
@@ -64,10 +65,8 @@ def token_view(pool: Pool, wanted: str, model: str | None, options: Mapping[str,
     weights = encodings.weights.get(row_id, encodings.loss_mask[0].astype(np.float32))
     state = np.zeros(len(ids), dtype=np.int64)
     state[where] = np.where(weights[where] > 0, STATES.index("kept"), STATES.index("dropped"))
-    cuts = [0, *(np.flatnonzero(np.diff(state)) + 1).tolist(), len(ids)]
-    tokenizer = engine.tokenizer(spec)
-    pieces = [(tokenizer.decode(ids[a:b]), STATES[state[a]]) for a, b in zip(cuts, cuts[1:])]
-    return TokenView(row_id, one.sources[0], int((weights[where] > 0).sum()), len(where), pieces)
+    shown = [(text, STATES[mark]) for text, mark in pieces(engine.tokenizer(spec), ids, state)]
+    return TokenView(row_id, one.sources[0], int((weights[where] > 0).sum()), len(where), shown)
 
 
 def meant(pool: Pool, wanted: str) -> str:
