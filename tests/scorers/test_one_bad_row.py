@@ -30,11 +30,28 @@ SETTINGS = {
     "iterative-kmq": {"clusters": 3, "rounds": 2},
     "nn-cift": {"u": 0.5, "probe": 2, "network.epochs": 1},
 }
+SETTINGS["igf"], SETTINGS["instructmining"] = {"examples": 6}, {"subsets": 5}
+SETTINGS["dealrec"], SETTINGS["iterselecttune"] = {"prune": 0.0}, {"judged": 6}
 SETTINGS["deita"] = {"threshold": 1.0}  # at which all rows are apart
 READ_NO_MODEL = {"random", "balanced", "longest", "rho-1", "sstoken"}  # before a training on their picks
-AIMED = ("less", "bids", "nearest", "rds-plus", "bm25", "dsir", "sift", "got-d")  # need a target
+AIMED = (
+    "less",
+    "bids",
+    "nearest",
+    "rds-plus",
+    "bm25",
+    "dsir",
+    "sift",
+    "got-d",
+    "goracs",
+    "freeshap",
+    "mass",
+    "edge",
+    "igf",
+    "instructmining",
+)
 METHODS = [
-    *sorted(set(method_names()) - {"given"}),
+    *sorted(set(method_names()) - {"given", "data-mixing"}),
     "dpp:features=embedding",
     "token-cleaning:mode=self-evolving:keep=0.95",
     "delift:max_pairs=1",
