@@ -12,7 +12,7 @@ from curate.jobs import Job
 from curate.method import Data, Method
 from curate.plan import Pass, Plan, fit_name, lineage, merge, resolved
 from curate.registry import label
-from curate.requests import Fit, Observe, Request
+from curate.requests import Fit, Observe, Request, Told
 from curate.work import RowWork, work_of, works
 
 
@@ -49,12 +49,14 @@ class Engine(Fitting):
     def answer(self, request: Request) -> Any:
         """What a request is answered with; see the requests."""
         request = resolved(request)
+        if isinstance(request, Told):
+            return self.told(request)
         return self.fitted(request) if isinstance(request, Fit) else self.work(request).answer()
 
     def work(self, request: Request) -> RowWork:
-        """How a request for anything but a fit is worked on."""
+        """How a request for anything but a fit, or what the pool itself tells, is worked on."""
         request = resolved(request)
-        assert not isinstance(request, Fit)
+        assert not isinstance(request, Fit | Told)
         if isinstance(request, Observe):
             return work_of(self, Pass(request.model, request.rows, request.view, (request.observable,)))
         return work_of(self, request)

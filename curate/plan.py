@@ -8,6 +8,7 @@ from curate.lm.observables import OBSERVABLES
 from curate.lm.views import AFTER_EXAMPLE, CONVERSATION
 from curate.requests import (
     Checkpoint,
+    Column,
     Embed,
     Fit,
     Generate,
@@ -19,7 +20,9 @@ from curate.requests import (
     Request,
     Rows,
     Subset,
+    Texts,
     Tfidf,
+    Told,
     Vocabulary,
 )
 from curate.wording import counted
@@ -78,7 +81,9 @@ def merge(requests: Iterable[Request]) -> Plan:
     """The fewest fits, passes and embeds that answer all requests, in the order in which they were first asked for.
 
     Equal requests are one; observables of one model, rows and view are one pass; a Fit inside an Observe is asked for;
-    hidden states as an embedding are an observable. Raises KeyError for an observable that does not exist.
+    hidden states as an embedding are an observable; what the pool itself tells needs nothing.
+
+    Raises KeyError for an observable that does not exist.
     """
     fits: dict[Fit, None] = {}
     passes: dict[tuple[Model, Rows | Subset | Pairs, str], dict[str, None]] = {}
@@ -86,6 +91,8 @@ def merge(requests: Iterable[Request]) -> Plan:
     replies: dict[Generate, None] = {}
     gradients: dict[Gradients, None] = {}
     for request in map(resolved, requests):
+        if isinstance(request, Told):
+            continue
         if isinstance(request, Fit):
             fits |= dict.fromkeys(lineage(request))
             continue
@@ -133,6 +140,10 @@ def describe(request: Request) -> str:
         return f"embeddings of {request.rows.role} by {request.embedder.label}"
     if isinstance(request, Generate):
         return f"replies to {request.rows.role} by {model_name(request.model)}"
+    if isinstance(request, Texts):
+        return f"texts of {request.rows.role}{_seen(request.view)}"
+    if isinstance(request, Column):
+        return f"column {request.name} of {request.rows.role}"
     what = "gradients" if isinstance(request, Gradients) else request.observable
     model = request.model.label if isinstance(request.model, ModelSpec) else f"({describe(lineage(request.model)[-1])})"
     if isinstance(request.model, Checkpoint):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,11 +15,12 @@ from curate.jobs import Executor, Job, Loop
 from curate.lm.encode import encode_shards, to_arrow
 from curate.lm.encodings import ENCODING_TYPE, Encodings, check_same_tokens, from_arrow, highest_ids
 from curate.lm.models import ModelSpec, token_ids, vocabulary_size
-from curate.lm.views import pair_id
+from curate.lm.views import NOTHING_TO_SEE, pair_id
 from curate.lm.weights import WEIGHT_TYPE, encode_weights, weighted_rows
 from curate.models import Models
 from curate.pool.labels import TokenLabels
-from curate.requests import Pairs, Rows, Subset
+from curate.requests import Pairs, Rows, Subset, Texts, Told
+from curate.signals import RowValues
 from curate.stages import Stage, Timer
 from curate.store import RowArtifact
 from curate.wording import rows_called
@@ -155,6 +156,17 @@ class Pools(Models):
     def texts(self, rows: Rows | Subset, view: str) -> Iterator[str]:
         """What embedders of texts read of each row."""
         return pool_texts(self.pool_of(rows), view)
+
+    def told(self, asked: Told) -> RowValues:
+        """What the pool itself tells of each row. InputError for a column that it does not have."""
+        pool = self.pool_of(asked.rows)
+        if isinstance(asked, Texts):
+            values: list[Any] = [text or None for text in pool_texts(pool, asked.view)]
+            why = NOTHING_TO_SEE
+        else:
+            values = list(pool.sources) if asked.name == "source" else pool.column(asked.name).to_pylist()
+            why = f"the column {asked.name} has no value for it"
+        return RowValues(values, np.array([why if value is None else None for value in values], dtype=object))
 
     def mark_computed(self, rows: Rows | Subset | Pairs, positions: np.ndarray | None = None) -> None:
         """Take down that something was computed in this run for rows or pairs: those at these positions, or all."""

@@ -9,28 +9,30 @@ from curate.errors import InputError
 from curate.lm.models import ModelSpec
 from curate.method import Data, Method
 from curate.registry import make_method
-from curate.requests import Observe, Request
+from curate.requests import Column, Observe, Request
 from curate.selectors.window import mean_rank
-from curate.signals import RowScore
+from curate.signals import RowScore, RowValues
 
-TOKENS, NONE = "tokens", "none"
-DESCRIPTION = f"{TOKENS} (of the reply), {NONE}, or a method by name (name:key=value), whose score it then is"
+TOKENS, NONE, COLUMN = "tokens", "none", "column:"
+DESCRIPTION = f"{TOKENS} (of the reply), {NONE}, {COLUMN}NAME (numbers of your own), or a method by name, whose score it then is"
 
 
 def quality_readers(name: str) -> tuple[ModelSpec, ...]:
     """Models of the method's own that read the pool (`Method.readers`). InputError where there is no such method."""
-    return () if name in (NONE, TOKENS) else _method(name).readers()
+    return () if name in (NONE, TOKENS) or name.startswith(COLUMN) else _method(name).readers()
 
 
 def quality_requests(name: str, data: Data, seen: Mapping[Request, Any]) -> list[Request]:
     """What a quality needs to be known."""
     if name == NONE:
         return []
+    if name.startswith(COLUMN):
+        return [_column(name, data)]
     return [_length(data)] if name == TOKENS else _method(name).requests(data, seen)
 
 
 def quality(name: str, data: Data, seen: Mapping[Request, Any], rng: np.random.Generator) -> RowScore:
-    """float64 [n], higher is better: 1 for `none`, the number of reply tokens, or how a method prefers the rows.
+    """float64 [n], higher is better: 1 for `none`, the reply's tokens, a column's numbers, or how a method prefers the rows.
 
     InputError for a method that has no score of a row by itself.
     """
@@ -39,6 +41,8 @@ def quality(name: str, data: Data, seen: Mapping[Request, Any], rng: np.random.G
     if name == TOKENS:
         found: RowScore = seen[_length(data)]
         return found
+    if name.startswith(COLUMN):
+        return _numbers(name, seen[_column(name, data)])
     method = _method(name)
     signal = method.signal(data, seen, rng)
     scores = method.score(signal)
@@ -49,6 +53,8 @@ def quality(name: str, data: Data, seen: Mapping[Request, Any], rng: np.random.G
 
 def quality_is(name: str) -> str:
     """What a quality is, in words."""
+    if name.startswith(COLUMN):
+        return f"the pool's column {name.removeprefix(COLUMN)}"
     return {NONE: "the same for every row", TOKENS: "the reply's number of tokens"}.get(name, f"what {name} prefers")
 
 
@@ -62,6 +68,19 @@ def shares(found: RowScore) -> RowScore:
 
 def _length(data: Data) -> Observe:
     return Observe(data.model, data.pool, "response_tokens")
+
+
+def _column(name: str, data: Data) -> Column:
+    return Column(data.pool, name.removeprefix(COLUMN))
+
+
+def _numbers(name: str, found: RowValues) -> RowScore:
+    """The values of a column as numbers; null where there is none. InputError where one is something else."""
+    odd = next((v for v in found.values if v is not None and (isinstance(v, bool) or not isinstance(v, int | float))), None)
+    if odd is not None:
+        raise InputError(f"quality {name}: a quality is a number, and the column holds {str(odd)[:40]!r}")
+    values = np.array([np.nan if v is None else v for v in found.values], dtype=np.float64)
+    return RowScore.of(values, RowScore(values, found.reasons))
 
 
 def _method(name: str) -> Method:

@@ -33,11 +33,13 @@ def method_class(name: str) -> type[Method]:
     return _found()[name].load()
 
 
-def listed(text: str) -> list[str]:
-    """The methods in a list with commas, as `make_method` reads them; a setting's value may hold commas of its own."""
+def listed(text: str, others: Iterable[str] = ()) -> list[str]:
+    """The methods in a list with commas, as `make_method` reads them; a setting's value may hold commas of its own.
+
+    others: words that may stand there as well."""
     found: list[str] = []
     for part in text.split(","):
-        if found and "=" in found[-1] and part.partition(":")[0] not in _found():
+        if found and "=" in found[-1] and part.partition(":")[0] not in {*_found(), *others}:
             found[-1] += f",{part}"
         else:
             found.append(part)

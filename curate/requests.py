@@ -252,6 +252,28 @@ class Gradients:
 
 
 @dataclass(frozen=True)
+class Texts:
+    """What each row says, as text, in a view of `curate.lm.views`; no model reads it. Answer: RowValues of str."""
+
+    rows: Rows | Subset
+    view: str = CONVERSATION
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the user's own, which only the user may name: it is asked for by a setting. Answer: RowValues.
+
+    name  of the column as the pool has it; `source` is the source of each row, however it was found.
+    """
+
+    rows: Rows | Subset
+    name: str
+
+
+Told = Texts | Column  # what the pool itself tells: nothing is run for it and nothing kept
+
+
+@dataclass(frozen=True)
 class Vocabulary:
     """The words, weights and projection of TF-IDF, learned from a view of some rows. Made for the embeddings that need it."""
 
@@ -260,7 +282,7 @@ class Vocabulary:
     view: str
 
 
-Request = Fit | Observe | Embed | Generate | Gradients
+Request = Fit | Observe | Embed | Generate | Gradients | Texts | Column
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -103,6 +103,22 @@ class RowTokens:
     """Numbers for the scored tokens of each row. values: a float32 [T_i] per row, None where null; reasons as above."""
 
     values: list[np.ndarray | None]
+    reasons: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def is_null(self) -> np.ndarray:
+        """bool [n]."""
+        return self.reasons != None  # noqa: E711 (elementwise)
+
+
+@dataclass(frozen=True)
+class RowValues:
+    """Anything else for each row, such as its text. values: None where null; reasons as above."""
+
+    values: list[Any]
     reasons: np.ndarray
 
     def __len__(self) -> int:

@@ -10,8 +10,8 @@ from curate.budget import Limit
 from curate.lm.models import ModelSpec
 from curate.method import Data
 from curate.registry import make_method, method_names
-from curate.requests import Checkpoint, Embed, Fit, Generate, Gradients, Observe, Pairs, Replies, Rows, Subset
-from curate.signals import RowScore, RowTokens, RowVector
+from curate.requests import Checkpoint, Embed, Fit, Generate, Gradients, Observe, Pairs, Replies, Rows, Subset, Texts
+from curate.signals import RowScore, RowTokens, RowValues, RowVector
 
 N, BAD, WHY = 20, 7, "the model gave a number that is not finite"
 POOL, TARGET = Rows("pool", "p" * 32, N), Rows("target", "t" * 32, 4)
@@ -30,9 +30,28 @@ SETTINGS = {
     "iterative-kmq": {"clusters": 3, "rounds": 2},
     "nn-cift": {"u": 0.5, "probe": 2, "network.epochs": 1},
 }
+SETTINGS["igf"], SETTINGS["instructmining"] = {"examples": 6}, {"subsets": 5}
+SETTINGS["dealrec"], SETTINGS["iterselecttune"] = {"prune": 0.0}, {"judged": 6}
+SETTINGS["deita"] = {"threshold": 1.0}  # at which all rows are apart
 READ_NO_MODEL = {"random", "balanced", "longest", "rho-1", "sstoken"}  # before a training on their picks
+AIMED = (
+    "less",
+    "bids",
+    "nearest",
+    "rds-plus",
+    "bm25",
+    "dsir",
+    "sift",
+    "got-d",
+    "goracs",
+    "freeshap",
+    "mass",
+    "edge",
+    "igf",
+    "instructmining",
+)
 METHODS = [
-    *sorted(set(method_names()) - {"given"}),
+    *sorted(set(method_names()) - {"given", "data-mixing"}),
     "dpp:features=embedding",
     "token-cleaning:mode=self-evolving:keep=0.95",
     "delift:max_pairs=1",
@@ -55,6 +74,8 @@ def answer(request, bad):
     if isinstance(request, Fit):
         return SimpleNamespace(folder="folder", account={"steps": 40})
     reasons = reasons_of(request.rows, bad)
+    if isinstance(request, Texts):
+        return RowValues([None if why else f"word{i} and word{i + 1}" for i, why in enumerate(reasons)], reasons)
     n, broken = len(reasons), reasons != None  # noqa: E711 (elementwise)
     model = getattr(request, "model", None)
     rng = np.random.default_rng([n, getattr(model, "number", 0), isinstance(model, Fit)])
@@ -77,7 +98,7 @@ def chosen(name, bad):
     """(the method, its signal, its picks where all rows may be picked)."""
     method = make_method(name, SETTINGS.get(name.partition(":")[0]))
     limit = Limit(np.ones(N), N)
-    aimed = TARGET if name in ("less", "bids") else None
+    aimed = TARGET if name in AIMED else None
     data = Data(pool=POOL, model=MODEL, target=aimed, limit=limit if method.by_budget else None)
     seen = {}
     while new := [request for request in method.requests(data, seen) if request not in seen]:
