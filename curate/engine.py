@@ -11,8 +11,9 @@ from curate.fitting import Fitting
 from curate.jobs import Job
 from curate.method import Data, Method
 from curate.plan import Pass, Plan, fit_name, lineage, merge, resolved
+from curate.pool.prompts import prompt_keys
 from curate.registry import label
-from curate.requests import Fit, Observe, Request
+from curate.requests import Fit, Observe, Prompts, Request
 from curate.work import RowWork, work_of, works
 
 
@@ -49,12 +50,14 @@ class Engine(Fitting):
     def answer(self, request: Request) -> Any:
         """What a request is answered with; see the requests."""
         request = resolved(request)
+        if isinstance(request, Prompts):
+            return prompt_keys(self.pool_of(request.rows))
         return self.fitted(request) if isinstance(request, Fit) else self.work(request).answer()
 
     def work(self, request: Request) -> RowWork:
         """How a request for anything but a fit is worked on."""
         request = resolved(request)
-        assert not isinstance(request, Fit)
+        assert not isinstance(request, Fit | Prompts)
         if isinstance(request, Observe):
             return work_of(self, Pass(request.model, request.rows, request.view, (request.observable,)))
         return work_of(self, request)

@@ -16,6 +16,7 @@ from curate.requests import (
     Model,
     Observe,
     Pairs,
+    Prompts,
     Request,
     Rows,
     Subset,
@@ -89,6 +90,8 @@ def merge(requests: Iterable[Request]) -> Plan:
         if isinstance(request, Fit):
             fits |= dict.fromkeys(lineage(request))
             continue
+        if isinstance(request, Prompts):  # read off the rows when it is asked for
+            continue
         if isinstance(request, Embed):
             embeds[request] = None
             continue
@@ -125,19 +128,22 @@ def resolved(request: Request) -> Request:
 
 
 def describe(request: Request) -> str:
-    """A request in a few words for a person: `mean_loss of pool by base-4m`."""
+    """A request in a few words for a person: `mean_loss of pool by base-4m`, or `mean_loss of pool, response, by base-4m`."""
     request = resolved(request)
+    if isinstance(request, Prompts):
+        return f"prompts of {request.rows.role}"
     if isinstance(request, Fit):
         return f"fit {base_model(request).label} on {request.rows.role}"
     if isinstance(request, Embed):
-        return f"embeddings of {request.rows.role} by {request.embedder.label}"
+        return f"embeddings of {request.rows.role}{_seen(request.view, ',')} by {request.embedder.label}"
     if isinstance(request, Generate):
         return f"replies to {request.rows.role} by {model_name(request.model)}"
     what = "gradients" if isinstance(request, Gradients) else request.observable
     model = request.model.label if isinstance(request.model, ModelSpec) else f"({describe(lineage(request.model)[-1])})"
     if isinstance(request.model, Checkpoint):
         model = f"a checkpoint of {model}"
-    return f"{what} of {request.rows.role} by {model}"
+    seen = _seen(request.view, ",") if isinstance(request, Observe) else ""
+    return f"{what} of {request.rows.role}{seen} by {model}"
 
 
 def lineage(model: Model) -> list[Fit]:
@@ -213,5 +219,5 @@ def _some(missing: int, rows: Rows | Subset | Pairs, noun: str) -> str:
     return f"{missing:,} of the {all_of_them}" if 0 < missing < rows.size else all_of_them
 
 
-def _seen(view: str) -> str:
-    return "" if view in (CONVERSATION, AFTER_EXAMPLE) else f", {view.replace('_', ' ')}"
+def _seen(view: str, end: str = "") -> str:
+    return "" if view in (CONVERSATION, AFTER_EXAMPLE) else f", {view.replace('_', ' ')}{end}"

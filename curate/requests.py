@@ -260,7 +260,14 @@ class Vocabulary:
     view: str
 
 
-Request = Fit | Observe | Embed | Generate | Gradients
+@dataclass(frozen=True)
+class Prompts:
+    """Which rows answer the same prompt. Answer: a list with a key for each row (`curate.pool.prompts`)."""
+
+    rows: Rows
+
+
+Request = Fit | Observe | Embed | Generate | Gradients | Prompts
 
 
 @dataclass(frozen=True)

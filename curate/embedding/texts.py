@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from curate.lm.views import CONVERSATION, INSTRUCTION, RESPONSE, RESPONSE_WITHOUT_START
+from curate.lm.views import CONVERSATION, INSTRUCTION, INSTRUCTION_AFTER_RESPONSE, RESPONSE, RESPONSE_WITHOUT_START
 
 # Which messages a view has, by whether they are replies.
 _HAS = {
@@ -13,6 +13,7 @@ _HAS = {
     RESPONSE: (True,),
     RESPONSE_WITHOUT_START: (True,),  # the start is a token, which a text has not
     INSTRUCTION: (False,),
+    INSTRUCTION_AFTER_RESPONSE: (True, False),  # a text has one order
 }
 
 
