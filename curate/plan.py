@@ -13,6 +13,7 @@ from curate.requests import (
     Generate,
     Gradients,
     HiddenStates,
+    Judge,
     Model,
     Observe,
     Pairs,
@@ -51,7 +52,7 @@ class Pass:
         return tuple(dict.fromkeys(need for name in self.observables for need in OBSERVABLES[name].needs))
 
 
-RowWise = Pass | Generate | Embed | Gradients
+RowWise = Pass | Generate | Embed | Gradients | Judge
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,13 @@ class Plan:
     embeds: tuple[Embed, ...] = ()
     replies: tuple[Generate, ...] = ()
     gradients: tuple[Gradients, ...] = ()
+    judgements: tuple[Judge, ...] = ()
 
     @property
     def rowwise(self) -> tuple[RowWise, ...]:
         """All but the fits, in the order in which it runs; passes for which no model runs are left out."""
-        return (*(step for step in self.passes if step.forwards), *self.replies, *self.embeds, *self.gradients)
+        passes = (step for step in self.passes if step.forwards)
+        return (*passes, *self.judgements, *self.replies, *self.embeds, *self.gradients)
 
     @property
     def vocabularies(self) -> tuple[Vocabulary, ...]:
@@ -86,6 +89,7 @@ def merge(requests: Iterable[Request]) -> Plan:
     embeds: dict[Embed, None] = {}
     replies: dict[Generate, None] = {}
     gradients: dict[Gradients, None] = {}
+    judgements: dict[Judge, None] = {}
     for request in map(resolved, requests):
         if isinstance(request, Fit):
             fits |= dict.fromkeys(lineage(request))
@@ -99,6 +103,10 @@ def merge(requests: Iterable[Request]) -> Plan:
             fits |= dict.fromkeys(lineage(request.model))
             replies[request] = None
             continue
+        if isinstance(request, Judge):
+            fits |= dict.fromkeys(lineage(request.model))
+            judgements[request] = None
+            continue
         if isinstance(request, Gradients):
             fits |= dict.fromkeys(lineage(request.model))
             gradients[request] = None
@@ -109,7 +117,7 @@ def merge(requests: Iterable[Request]) -> Plan:
             fits |= dict.fromkeys(lineage(request.model))
         passes.setdefault((request.model, request.rows, request.view), {})[request.observable] = None
     made = tuple(Pass(*key, tuple(names)) for key, names in passes.items())
-    return Plan(tuple(fits), made, tuple(embeds), tuple(replies), tuple(gradients))
+    return Plan(tuple(fits), made, tuple(embeds), tuple(replies), tuple(gradients), tuple(judgements))
 
 
 def resolved(request: Request) -> Request:
@@ -138,11 +146,14 @@ def describe(request: Request) -> str:
         return f"embeddings of {request.rows.role}{_seen(request.view, ',')} by {request.embedder.label}"
     if isinstance(request, Generate):
         return f"replies to {request.rows.role} by {model_name(request.model)}"
-    what = "gradients" if isinstance(request, Gradients) else request.observable
+    if isinstance(request, Judge):
+        what = "judgement"
+    else:
+        what = "gradients" if isinstance(request, Gradients) else request.observable
     model = request.model.label if isinstance(request.model, ModelSpec) else f"({describe(lineage(request.model)[-1])})"
     if isinstance(request.model, Checkpoint):
         model = f"a checkpoint of {model}"
-    seen = _seen(request.view, ",") if isinstance(request, Observe) else ""
+    seen = _seen(request.view, ",") if isinstance(request, Observe | Judge) else ""
     return f"{what} of {request.rows.role}{seen} by {model}"
 
 
@@ -206,6 +217,12 @@ def replies_name(asked: Generate, missing: int = 0) -> str:
     """missing: as for a pass."""
     rows = _some(missing, asked.rows, "row")
     return f"replies of up to {counted(asked.max_new_tokens, 'token')} to {rows} by {model_name(asked.model)}"
+
+
+def judge_name(request: Judge, missing: int = 0) -> str:
+    """missing: as for a pass."""
+    rows = _some(missing, request.rows, "row")
+    return f"{counted(len(request.behind), 'question')} about {rows}{_seen(request.view)} to {model_name(request.model)}"
 
 
 def gradient_name(request: Gradients, missing: int = 0) -> str:

@@ -27,6 +27,13 @@ def text_of(messages: Iterable[Mapping[str, Any]], view: str = CONVERSATION) -> 
     return "\n".join(part for part in parts if part.strip())
 
 
+def dialogue(messages: Iterable[Mapping[str, Any]], view: str = CONVERSATION) -> str:
+    """The same with the role before each message, for readers that are asked about it; "" where the view has none."""
+    has = _HAS[view]
+    parts = [(str(m["role"]).capitalize(), _content(m)) for m in messages if _is_reply(m) in has]
+    return "\n\n".join(f"{role}: {content}" for role, content in parts if content.strip())
+
+
 def _is_reply(message: Mapping[str, Any]) -> bool:
     return message["role"] == "assistant" and message.get("weight") != 0
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from curate.fitting import Fitting
 from curate.lm.models import forward_flops
-from curate.lm.observables import OBSERVABLES, POOLED
+from curate.lm.observables import OBSERVABLES, PER_ROW, POOLED
 from curate.lm.views import (
     INSTRUCTION_AFTER_RESPONSE,
     NO_ROOM,
@@ -79,7 +79,7 @@ class Passing(RowWork):
 
     def tokens(self, positions: np.ndarray) -> int:
         """Less than the rows hold where several stand behind one example."""
-        pooled = any(name in POOLED for name in self.step.needs)
+        pooled = any(name in (*POOLED, *PER_ROW) for name in self.step.needs)
         return self.view().forwarded(positions, SHARD_TOKENS, pooled) if self.step.forwards else 0
 
     def flops(self, tokens: int) -> float:

@@ -119,7 +119,7 @@ def needs_a_model(request):
 def test_costs_are_what_methods_ask_for():
     """By the kinds of requests of the first round, target or not."""
     asks = {
-        "free": set(), "tokenizer": {"Observe"}, "forward": {"Observe", "Embed", "Prompts"}, "views": {"Observe", "Embed"}, "pairs": {"Observe", "Embed"},
+        "free": set(), "tokenizer": {"Observe"}, "forward": {"Observe", "Embed", "Prompts", "Judge"}, "views": {"Observe", "Embed"}, "pairs": {"Observe", "Embed"},
         "gradients": {"Gradients", "Observe"}, "training": {"Fit", "Observe", "Embed"}, "influence": {"Fit", "Gradients"},
     }  # fmt: skip
     target = Rows("target", "t", 4)

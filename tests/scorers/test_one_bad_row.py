@@ -10,7 +10,7 @@ from curate.budget import Limit
 from curate.lm.models import ModelSpec
 from curate.method import Data
 from curate.registry import make_method, method_names
-from curate.requests import Checkpoint, Embed, Fit, Generate, Gradients, Observe, Pairs, Prompts, Replies, Rows, Subset
+from curate.requests import Checkpoint, Embed, Fit, Generate, Gradients, Judge, Observe, Pairs, Prompts, Replies, Rows, Subset
 from curate.signals import RowScore, RowTokens, RowVector
 
 N, BAD, WHY = 20, 7, "the model gave a number that is not finite"
@@ -60,8 +60,8 @@ def answer(request, bad):
     n, broken = len(reasons), reasons != None  # noqa: E711 (elementwise)
     model = getattr(request, "model", None)
     rng = np.random.default_rng([n, getattr(model, "number", 0), isinstance(model, Fit)])
-    if isinstance(request, Embed | Gradients):
-        values = rng.normal(size=(n, 6)).astype(np.float32)
+    if isinstance(request, Embed | Gradients | Judge):
+        values = rng.normal(size=(n, len(request.behind) if isinstance(request, Judge) else 6)).astype(np.float32)
         values[broken] = np.nan
         return RowVector(values, reasons)
     if isinstance(request, Generate):
