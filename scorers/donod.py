@@ -15,21 +15,21 @@ Direction = Literal["max", "min"]
 
 
 class DONOD(Method):
-    """Keep the rows that would change the output head least, and its length in one direction.
+    """Keep the rows that would move the output head least, and make it longer rather than shorter.
 
     Of a small step of gradient descent on the row alone, of the output head's weights W: DON is how much shorter W gets, |W| -
     |W'|, NOD how far it moves, |W - W'|. Both are in closed form from the forward pass, and made one number by TOPSIS: the
     closeness, from 0 to 1, to a row that has the best of both. Source: arXiv 2504.14810.
 
-    Which way DON is wanted is not settled by what could be read of the paper: `don=max` is its reviews' reading, which by itself
-    prefers rows whose replies the model finds wrong; see the page for what each does with planted ones.
+    Which way DON is wanted is not settled by what could be read of the paper: its reviews read `don=max`, by which replies that
+    were swapped are preferred to those that fit, here as by the formula; so `min` is the default.
     """
 
     name: ClassVar[str] = "donod"
     paper: ClassVar[str] = "2504.14810"
     cost: ClassVar[Cost] = "forward"
 
-    don: Direction = Field("max", description="whether the head is to get shorter or longer")
+    don: Direction = Field("min", description="whether the head is to get shorter (max) or longer (min)")
     nod: Direction = Field("min", description="whether the head is to move little or much")
     clip: float = Field(0.01, ge=0, lt=0.5, description="values beyond this quantile, at either end, count as it")
 

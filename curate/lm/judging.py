@@ -16,8 +16,6 @@ from curate.lm.views import start_token
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-JUDGE_VERSION = 1  # raise it when the same model and text would get other log-odds
-
 
 def answer_ids(tokenizer: "PreTrainedTokenizerBase", words: Sequence[str]) -> list[int]:
     """The tokens that each of these words may begin with: as written, in small letters, with a capital, in capitals; with a

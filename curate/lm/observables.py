@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 FORWARD_VERSION = 3  # raise it when the same model and row would give another trace
+JUDGE_VERSION = 1  # of `curate.lm.judging`; raise it when the same model and text would get other log-odds
 GENERATE_VERSION = 1  # of `curate.lm.generate`; raise it when the same model and prompt would get another reply
 
 PER_TOKEN = ("logp", "entropy", "margin", "el2n")

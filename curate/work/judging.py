@@ -10,7 +10,7 @@ from curate.embedding.texts import dialogue
 from curate.fitting import Fitting
 from curate.lm.batching import shards_by_tokens
 from curate.lm.models import forward_flops
-from curate.lm.observables import FORWARD_VERSION
+from curate.lm.observables import FORWARD_VERSION, JUDGE_VERSION
 from curate.lm.views import NOTHING_TO_SEE
 from curate.passes import NOT_FINITE, SHARD_TOKENS, Done
 from curate.plan import base_model, judge_name
@@ -33,8 +33,6 @@ class Judging(RowWork):
         return judge_name(self.asked, missing)
 
     def artifacts(self) -> dict[str, RowArtifact]:
-        from curate.lm.judging import JUDGE_VERSION
-
         asked, engine = self.asked, self.engine
         spec = {
             "kind": "judgement",

@@ -20,7 +20,8 @@ def signal(method, don, nod):
 
 def test_the_closeness_to_the_best_of_both():
     assert DONOD().requests(DATA, {}) == [Observe(DATA.model, DATA.pool, name) for name in ("don", "nod")]
-    plain = DONOD(clip=0)
+    assert DONOD() == DONOD(don="min", nod="min")
+    plain = DONOD(clip=0, don="max")
     assert signal(plain, [3, 4, 3.5], [4, 3, 3.5]).values.tolist() == pytest.approx([0, 1, 0.5])
     assert signal(DONOD(clip=0, don="min", nod="max"), [3, 4, 3.5], [4, 3, 3.5]).values.tolist() == pytest.approx([1, 0, 0.5])
     assert signal(DONOD(clip=0, don="min"), [3, 4, 4], [3, 4, 3]).values.tolist() == pytest.approx([1, 0, 0.5], abs=0.1)

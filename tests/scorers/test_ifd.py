@@ -181,10 +181,11 @@ def test_replies_that_were_swapped_have_a_higher_ratio(tmp_path, base4m):
     swapped = np.array([mark == "swapped" for mark in prepared.pool.column("planted").to_pylist()])
     assert (swapped.sum(), (~swapped).sum()) == (30, 40)
     names = ("ifd:min_response_tokens=1", "ifd:ratio=ppl:min_response_tokens=1", "reversed-ifd:min_instruction_tokens=1")
-    methods = [make_method(name) for name in names]
+    methods = [make_method(name) for name in (*names, "donod", "donod:don=max")]
     seen = engine.gather(methods, prepared.data)
     for method in methods:
         values = method.signal(prepared.data, seen, np.random.default_rng(0)).values
         above = (values[swapped][:, None] > values[~swapped]).mean()
-        assert above > LEAST, (method, above)
+        higher = method.name != "donod" or method.don == "max"  # of closeness more is better: max prefers what was swapped
+        assert (above if higher else 1 - above) > LEAST, (method, above)
     assert len([stage for stage in engine.stages if stage.kind == "pass"]) == 4  # the conversation, three halves
