@@ -29,6 +29,7 @@ from curate.training.config import TrainConfig, expected_tokens, training_flops
 from curate.work import RowWork, works
 from curate.work.embeddings import Embedding
 from curate.work.gradients import GradientWork, adapted, projected
+from curate.work.judging import Judging
 from curate.work.passes import Passing
 from curate.work.replies import Replying
 
@@ -80,8 +81,10 @@ class Calibration:
             return self.embedding(work)
         if isinstance(work, GradientWork):
             return self.gradients(work.asked)
-        assert isinstance(work, Replying)
+        assert isinstance(work, Replying | Judging)
         reading = self.forward(Pass(work.base, work.asked.rows, CONVERSATION, ("mean_loss",)))
+        if isinstance(work, Judging):
+            return reading
         return replace(reading, per_unit=WRITING * reading.per_unit)
 
     def forward(self, step: Pass) -> Speed:

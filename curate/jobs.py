@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-Kind = Literal["encode", "fit", "pass", "replies", "embed", "gradients", "selection", "arm", "verdict", "night"]
+Kind = Literal["encode", "fit", "pass", "judge", "replies", "embed", "gradients", "selection", "arm", "verdict", "night"]
 
 
 @dataclass(frozen=True)

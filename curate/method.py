@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from curate.lm.encodings import Encodings
     from curate.selectors.picks import Picks
 
-Cost = Literal["free", "tokenizer", "forward", "pairs", "gradients", "training", "influence"]
+Cost = Literal["free", "tokenizer", "forward", "views", "pairs", "gradients", "training", "influence"]
 SETS = "chooses sets of rows"
 
 

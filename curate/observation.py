@@ -64,7 +64,7 @@ def observe(
     """Record observables of every row in one pass of a model.
 
     observables  names in `curate.lm.observables`.
-    view         conversation, response, response_without_start or instruction: what the model sees (`curate.lm.views`).
+    view         a name in `ROW_VIEWS`: what the model sees (`curate.lm.views`).
     example      instead: one conversation, which the model sees before each row.
 
     Raises InputError for a pool, model, observable or view at fault.

@@ -14,9 +14,11 @@ from curate.requests import (
     Generate,
     Gradients,
     HiddenStates,
+    Judge,
     Model,
     Observe,
     Pairs,
+    Prompts,
     Request,
     Rows,
     Subset,
@@ -53,7 +55,7 @@ class Pass:
         return tuple(dict.fromkeys(need for name in self.observables for need in OBSERVABLES[name].needs))
 
 
-RowWise = Pass | Generate | Embed | Gradients
+RowWise = Pass | Generate | Embed | Gradients | Judge
 
 
 @dataclass(frozen=True)
@@ -65,11 +67,13 @@ class Plan:
     embeds: tuple[Embed, ...] = ()
     replies: tuple[Generate, ...] = ()
     gradients: tuple[Gradients, ...] = ()
+    judgements: tuple[Judge, ...] = ()
 
     @property
     def rowwise(self) -> tuple[RowWise, ...]:
         """All but the fits, in the order in which it runs; passes for which no model runs are left out."""
-        return (*(step for step in self.passes if step.forwards), *self.replies, *self.embeds, *self.gradients)
+        passes = (step for step in self.passes if step.forwards)
+        return (*passes, *self.judgements, *self.replies, *self.embeds, *self.gradients)
 
     @property
     def vocabularies(self) -> tuple[Vocabulary, ...]:
@@ -90,6 +94,7 @@ def merge(requests: Iterable[Request]) -> Plan:
     embeds: dict[Embed, None] = {}
     replies: dict[Generate, None] = {}
     gradients: dict[Gradients, None] = {}
+    judgements: dict[Judge, None] = {}
     for request in map(resolved, requests):
         if isinstance(request, Told):
             continue
@@ -103,6 +108,10 @@ def merge(requests: Iterable[Request]) -> Plan:
             fits |= dict.fromkeys(lineage(request.model))
             replies[request] = None
             continue
+        if isinstance(request, Judge):
+            fits |= dict.fromkeys(lineage(request.model))
+            judgements[request] = None
+            continue
         if isinstance(request, Gradients):
             fits |= dict.fromkeys(lineage(request.model))
             gradients[request] = None
@@ -113,7 +122,7 @@ def merge(requests: Iterable[Request]) -> Plan:
             fits |= dict.fromkeys(lineage(request.model))
         passes.setdefault((request.model, request.rows, request.view), {})[request.observable] = None
     made = tuple(Pass(*key, tuple(names)) for key, names in passes.items())
-    return Plan(tuple(fits), made, tuple(embeds), tuple(replies), tuple(gradients))
+    return Plan(tuple(fits), made, tuple(embeds), tuple(replies), tuple(gradients), tuple(judgements))
 
 
 def resolved(request: Request) -> Request:
@@ -132,23 +141,29 @@ def resolved(request: Request) -> Request:
 
 
 def describe(request: Request) -> str:
-    """A request in a few words for a person: `mean_loss of pool by base-4m`."""
+    """A request in a few words for a person: `mean_loss of pool by base-4m`, or `mean_loss of pool, response, by base-4m`."""
     request = resolved(request)
+    if isinstance(request, Prompts):
+        return f"prompts of {request.rows.role}"
     if isinstance(request, Fit):
         return f"fit {base_model(request).label} on {request.rows.role}"
     if isinstance(request, Embed):
-        return f"embeddings of {request.rows.role} by {request.embedder.label}"
+        return f"embeddings of {request.rows.role}{_seen(request.view, ',')} by {request.embedder.label}"
     if isinstance(request, Generate):
         return f"replies to {request.rows.role} by {model_name(request.model)}"
     if isinstance(request, Texts):
         return f"texts of {request.rows.role}{_seen(request.view)}"
     if isinstance(request, Column):
         return f"column {request.name} of {request.rows.role}"
-    what = "gradients" if isinstance(request, Gradients) else request.observable
+    if isinstance(request, Judge):
+        what = "judgement"
+    else:
+        what = "gradients" if isinstance(request, Gradients) else request.observable
     model = request.model.label if isinstance(request.model, ModelSpec) else f"({describe(lineage(request.model)[-1])})"
     if isinstance(request.model, Checkpoint):
         model = f"a checkpoint of {model}"
-    return f"{what} of {request.rows.role} by {model}"
+    seen = _seen(request.view, ",") if isinstance(request, Observe | Judge) else ""
+    return f"{what} of {request.rows.role}{seen} by {model}"
 
 
 def lineage(model: Model) -> list[Fit]:
@@ -213,6 +228,12 @@ def replies_name(asked: Generate, missing: int = 0) -> str:
     return f"replies of up to {counted(asked.max_new_tokens, 'token')} to {rows} by {model_name(asked.model)}"
 
 
+def judge_name(request: Judge, missing: int = 0) -> str:
+    """missing: as for a pass."""
+    rows = _some(missing, request.rows, "row")
+    return f"{counted(len(request.behind), 'question')} about {rows}{_seen(request.view)} to {model_name(request.model)}"
+
+
 def gradient_name(request: Gradients, missing: int = 0) -> str:
     """missing: as for a pass."""
     what = "gradients" if request.config.adam is None else "gradients as Adam's directions"
@@ -224,5 +245,5 @@ def _some(missing: int, rows: Rows | Subset | Pairs, noun: str) -> str:
     return f"{missing:,} of the {all_of_them}" if 0 < missing < rows.size else all_of_them
 
 
-def _seen(view: str) -> str:
-    return "" if view in (CONVERSATION, AFTER_EXAMPLE) else f", {view.replace('_', ' ')}"
+def _seen(view: str, end: str = "") -> str:
+    return "" if view in (CONVERSATION, AFTER_EXAMPLE) else f", {view.replace('_', ' ')}{end}"

@@ -19,7 +19,8 @@ from curate.lm.views import NOTHING_TO_SEE, pair_id
 from curate.lm.weights import WEIGHT_TYPE, encode_weights, weighted_rows
 from curate.models import Models
 from curate.pool.labels import TokenLabels
-from curate.requests import Pairs, Rows, Subset, Texts, Told
+from curate.pool.prompts import prompt_keys
+from curate.requests import Pairs, Prompts, Rows, Subset, Texts, Told
 from curate.signals import RowValues
 from curate.stages import Stage, Timer
 from curate.store import RowArtifact
@@ -160,6 +161,8 @@ class Pools(Models):
     def told(self, asked: Told) -> RowValues:
         """What the pool itself tells of each row. InputError for a column that it does not have."""
         pool = self.pool_of(asked.rows)
+        if isinstance(asked, Prompts):
+            return RowValues(prompt_keys(pool), np.full(len(pool), None))
         if isinstance(asked, Texts):
             values: list[Any] = [text or None for text in pool_texts(pool, asked.view)]
             why = NOTHING_TO_SEE

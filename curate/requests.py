@@ -270,7 +270,14 @@ class Column:
     name: str
 
 
-Told = Texts | Column  # what the pool itself tells: nothing is run for it and nothing kept
+@dataclass(frozen=True)
+class Prompts:
+    """Which rows answer the same prompt. Answer: RowValues, a key for each row (`curate.pool.prompts`)."""
+
+    rows: Rows
+
+
+Told = Texts | Column | Prompts  # what the pool itself tells: nothing is run for it and nothing kept
 
 
 @dataclass(frozen=True)
@@ -282,7 +289,29 @@ class Vocabulary:
     view: str
 
 
-Request = Fit | Observe | Embed | Generate | Gradients | Texts | Column
+@dataclass(frozen=True)
+class Judge:
+    """A model's own yes or no to questions about each row. Answer: RowVector [n, questions], log p(yes) - log p(no) in nats.
+
+    before   what stands before the row's text.
+    behind   what stands behind it, a piece for each question, each ending where its answer comes; a piece begins with the
+             answer that the one before it is supposed to have had.
+    yes, no  words for either answer, in any of the usual spellings.
+    view     `conversation`, or `instruction`: all but the replies.
+
+    The text is that of the messages, each under its role; of one that is too long for the model the end is cut off.
+    """
+
+    model: Model
+    rows: Rows
+    before: str
+    behind: tuple[str, ...]
+    yes: tuple[str, ...] = ("yes",)
+    no: tuple[str, ...] = ("no",)
+    view: str = CONVERSATION
+
+
+Request = Fit | Observe | Embed | Generate | Gradients | Judge | Texts | Column | Prompts
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def embed(
 
     embedder  hidden, hidden:last or hidden:weighted: the model's own states, pooled over tokens; tfidf or tfidf:64; else a
               sentence-transformers model by folder or hub name. The last two need no language model, and none is loaded.
-    view      conversation, response, response_without_start or instruction: what is embedded (`curate.lm.views`).
+    view      a name in `ROW_VIEWS`: what is embedded (`curate.lm.views`).
     model     whose hidden states; the embedded one by default.
 
     Raises InputError for a pool, model, embedder or view at fault.

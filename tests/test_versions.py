@@ -15,7 +15,7 @@ from curate.evaluation.tasks import Task
 from curate.lm.gradient_config import FreshAdapters, GradientConfig
 from curate.lm.models import ModelSpec
 from curate.preparation import as_pool, hold_out
-from curate.requests import Fit, Generate, Gradients, Observe, Vocabulary
+from curate.requests import Fit, Generate, Gradients, Judge, Observe, Vocabulary
 from curate.store import Store, address
 from curate.training.config import TrainConfig
 
@@ -40,6 +40,7 @@ def addresses(tiny, make_pool, tmp_path):
     requests = {
         "observable": Observe(spec, rows, "mean_loss"),
         "replies": Generate(spec, rows),
+        "judgements": Judge(spec, rows, "Read this: ", (" Is it so?",)),
         "gradients": Gradients(spec, rows, GradientConfig(fresh=FreshAdapters())),
     }
 

@@ -13,7 +13,7 @@ from curate.wording import account_of, counted
 def embed(
     pool: PoolOptions, models: Annotated[ModelOptions, Only("model", "embedder")], engine: EngineOptions, output: PlannedOutput,
     view: Annotated[
-        str, Option(help="what is embedded: conversation, response, response_without_start, instruction")
+        str, Option(help="what of a row: conversation, response, response_without_start, instruction, instruction_after_response")
     ] = "conversation",
 ) -> None:  # fmt: skip
     """Write a vector for every row: embeddings.parquet.

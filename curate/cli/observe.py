@@ -17,7 +17,7 @@ def observe(
     ], output: PlannedOutput,
     observables: Annotated[str, Option("--observables", help="names, with commas")] = "mean_loss,entropy,margin,el2n",
     view: Annotated[
-        str, Option(help="what the model sees: conversation, response, response_without_start, instruction")
+        str, Option(help="what is seen: conversation, response, response_without_start, instruction, instruction_after_response")
     ] = "conversation",
     example: Annotated[str | None, Option(help="instead: a file with one conversation, seen before each row")] = None,
 ) -> None:  # fmt: skip

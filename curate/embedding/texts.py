@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from curate.lm.views import CONVERSATION, INSTRUCTION, RESPONSE, RESPONSE_WITHOUT_START
+from curate.lm.views import CONVERSATION, INSTRUCTION, INSTRUCTION_AFTER_RESPONSE, RESPONSE, RESPONSE_WITHOUT_START
 
 # Which messages a view has, by whether they are replies.
 _HAS = {
@@ -13,6 +13,7 @@ _HAS = {
     RESPONSE: (True,),
     RESPONSE_WITHOUT_START: (True,),  # the start is a token, which a text has not
     INSTRUCTION: (False,),
+    INSTRUCTION_AFTER_RESPONSE: (True, False),  # a text has one order
 }
 
 
@@ -24,6 +25,13 @@ def text_of(messages: Iterable[Mapping[str, Any]], view: str = CONVERSATION) -> 
     has = _HAS[view]
     parts = [_content(message) for message in messages if _is_reply(message) in has]
     return "\n".join(part for part in parts if part.strip())
+
+
+def dialogue(messages: Iterable[Mapping[str, Any]], view: str = CONVERSATION) -> str:
+    """The same with the role before each message, for readers that are asked about it; "" where the view has none."""
+    has = _HAS[view]
+    parts = [(str(m["role"]).capitalize(), _content(m)) for m in messages if _is_reply(m) in has]
+    return "\n\n".join(f"{role}: {content}" for role, content in parts if content.strip())
 
 
 def _is_reply(message: Mapping[str, Any]) -> bool:

@@ -6,6 +6,7 @@ Rows are batched by tokens and length. Only positions that predict a scored toke
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -15,7 +16,8 @@ from curate.errors import CurateError, InputError
 from curate.lm.batching import batches_by_length
 from curate.lm.encodings import Encodings
 from curate.lm.halving import in_batches
-from curate.lm.observables import PER_TOKEN, POOLED, Trace
+from curate.lm.head_gradient import of_row
+from curate.lm.observables import PER_ROW, PER_TOKEN, POOLED, Trace
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -39,7 +41,8 @@ def traces(
 ) -> Iterator[tuple[int, Trace | str]]:
     """Yield (position, trace) of each row, in batch order; in place of a trace the reason why a row has none.
 
-    needs     names in `PER_TOKEN` (float32 [scored tokens], in nats where they are logarithms) and `POOLED` (float32 [H]).
+    needs     names in `PER_TOKEN` (float32 [scored tokens], in nats where they are logarithms), `POOLED` (float32 [H]) and
+              `PER_ROW` (float32 [1], [0] where nothing is scored).
     progress  gets the number of tokens just forwarded.
 
     A scored token t is predicted from the state at t - 1. A batch that does not fit into memory, or on which the model
@@ -48,12 +51,13 @@ def traces(
     """
     tokens = [name for name in PER_TOKEN if name in needs]
     pooled = [name for name in POOLED if name in needs]
-    head = Head(model) if tokens else None
+    single = [name for name in PER_ROW if name in needs]
+    head = Head(model) if tokens or single else None
     lengths = encodings.lengths
     batches = batches_by_length(lengths, batch_tokens)
 
     def run(batch: np.ndarray) -> list[Trace]:
-        return _batch(model, head, encodings.take(batch), tokens, pooled, padding_side)
+        return _batch(model, head, encodings.take(batch), tokens, pooled, padding_side, single)
 
     for batch, found in in_batches(batches, lengths, run, progress):
         each: list[Trace] | list[str] = [found] if isinstance(found, str) else found
@@ -61,7 +65,13 @@ def traces(
 
 
 def _batch(
-    model: "PreTrainedModel", head: "Head | None", rows: Encodings, tokens: list[str], pooled: list[str], side: Side
+    model: "PreTrainedModel",
+    head: "Head | None",
+    rows: Encodings,
+    tokens: list[str],
+    pooled: list[str],
+    side: Side,
+    single: Collection[str] = (),
 ) -> list[Trace]:
     ids, real, scored = padded(rows, side)
     ids_t, real_t = torch.from_numpy(ids).to(model.device), torch.from_numpy(real).to(model.device)
@@ -69,10 +79,23 @@ def _batch(
     arrays = {name: _pool(hidden, real_t, name) for name in pooled}
     if head is not None:
         predicts = torch.from_numpy(np.roll(scored, -1, axis=1)).to(model.device)
-        flat = head.statistics(hidden[predicts], ids_t[torch.from_numpy(scored).to(model.device)], tokens)
+        states, labels = hidden[predicts], ids_t[torch.from_numpy(scored).to(model.device)]
         cuts = np.cumsum(scored.sum(axis=1))[:-1]
-        arrays |= {name: np.split(values, cuts) for name, values in flat.items()}
+        if tokens:
+            arrays |= {name: np.split(values, cuts) for name, values in head.statistics(states, labels, tokens).items()}
+        if single:
+            parts = zip(states.tensor_split(cuts.tolist()), labels.tensor_split(cuts.tolist()), strict=True)
+            each = [_step(head, *part) for part in parts]
+            arrays |= {name: [row[PER_ROW.index(name)] for row in each] for name in single}
     return [{name: values[row] for name, values in arrays.items()} for row in range(len(rows))]
+
+
+def _step(head: "Head", states: torch.Tensor, labels: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """`PER_ROW` of a row: what a small step on the head would do, per unit of its rate."""
+    if not len(labels):
+        return np.zeros(0, np.float32), np.zeros(0, np.float32)
+    found = of_row(head, states, labels)
+    return np.array([found.along / found.norm], np.float32), np.array([found.squared**0.5], np.float32)
 
 
 def padded(rows: Encodings, side: Side = "right") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -155,6 +178,11 @@ class Head:
             for name, values in token_statistics(self(hidden[part]), labels[part], names).items():
                 out[name][part] = values.cpu().numpy()
         return out
+
+    @cached_property
+    def norm(self) -> float:
+        """The Frobenius norm of the weights."""
+        return float(self.module.weight.norm(dtype=torch.float64))
 
     def _check(self, model: "PreTrainedModel") -> None:
         """Ours must be the model's own logits, up to the precision of its numbers."""

@@ -1,8 +1,9 @@
 """What can be recorded about a row while a model runs over it.
 
-A pass gives a *trace* of each row: an array per name in `PER_TOKEN` (one number for each scored token, float32) and one in
-`POOLED` (a vector of the model's width, float32). An observable asks for some of them and turns them into one value.
-Numbers are reduced in float64. Raise `version` when the same row would give another result.
+A pass gives a *trace* of each row: an array per name in `PER_TOKEN` (one number for each scored token, float32), in `POOLED`
+(a vector of the model's width, float32) and in `PER_ROW` (one number, or none where no token is scored, float32). An
+observable asks for some of them and turns them into one value. Numbers are reduced in
+float64. Raise `version` when the same row would give another result.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,10 +15,12 @@ import numpy as np
 import pyarrow as pa
 
 FORWARD_VERSION = 3  # raise it when the same model and row would give another trace
+JUDGE_VERSION = 1  # of `curate.lm.judging`; raise it when the same model and text would get other log-odds
 GENERATE_VERSION = 1  # of `curate.lm.generate`; raise it when the same model and prompt would get another reply
 
 PER_TOKEN = ("logp", "entropy", "margin", "el2n")
 POOLED = ("hidden_mean", "hidden_last", "hidden_weighted")
+PER_ROW = ("don", "nod")
 
 Trace = Mapping[str, np.ndarray]
 
@@ -81,6 +84,10 @@ DISTANCE = Observable("distance", "root mean square of 1 - p", pa.float64(), ("l
 # States that the output head reads, pooled over every token of the view; `weighted` by position, 1 for the first token
 # (arXiv 2202.08904).
 HIDDEN = tuple(Observable(name, "model's own", pa.list_(pa.float32()), (name,), itemgetter(name)) for name in POOLED)
+# What a step of gradient descent on the mean loss of the row alone would do to the output head's weights, per unit of its rate
+# and for a small one: how much shorter they get, and how far they move (arXiv 2504.14810, `curate.lm.head_gradient`).
+OF_HEAD = "of the output head, per unit of learning rate"
+DON, NOD = (Observable(n, OF_HEAD, pa.float64(), (n,), lambda trace, n=n: float(trace[n][0])) for n in PER_ROW)
 TOKENS = Observable("tokens", "tokens", pa.int64(), (), lambda total, scored: int(total))
 RESPONSE_TOKENS = Observable("response_tokens", "tokens", pa.int64(), (), lambda total, scored: int(scored))
 
@@ -88,6 +95,6 @@ OBSERVABLES = {
     o.name: o
     for o in (
         MEAN_LOSS, SUM_LOSS, TOKEN_LOGPROBS, ENTROPY, TOKEN_ENTROPIES, MARGIN, TOKEN_MARGINS, EL2N, TOKEN_EL2N, DISTANCE,
-        *HIDDEN, TOKENS, RESPONSE_TOKENS,
+        DON, NOD, *HIDDEN, TOKENS, RESPONSE_TOKENS,
     )
 }  # fmt: skip

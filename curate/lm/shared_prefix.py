@@ -18,7 +18,7 @@ from curate.lm.batching import batches_by_length
 from curate.lm.encodings import Encodings
 from curate.lm.forward import BATCH_TOKENS, Head
 from curate.lm.halving import DeviceLost, out_of_memory, refuse_lost
-from curate.lm.observables import PER_TOKEN, POOLED, Trace
+from curate.lm.observables import PER_ROW, PER_TOKEN, POOLED, Trace
 from curate.lm.views import PairView, View
 
 if TYPE_CHECKING:
@@ -41,10 +41,11 @@ def traces_of_view(
     """As `traces`, of the rows or pairs at these positions of a view; yields positions in `index`.
 
     Pairs whose rows stand behind the same tokens share the run over them, unless states are to be pooled over the whole
-    (`needs` in `POOLED`) or the model's attention cannot go on from keys and values: the first pair is run both ways to see.
+    (`needs` in `POOLED` and `PER_ROW`) or the model's attention cannot go on from keys and values: the first pair is run both
+    ways to see.
     """
     rest = np.arange(len(index))
-    if isinstance(view, PairView) and not set(needs) & set(POOLED):
+    if isinstance(view, PairView) and not set(needs) & {*POOLED, *PER_ROW}:
         group = view.groups(index)
         shared = np.flatnonzero((np.bincount(group)[group] > 1) & (view.kept[index] > 1))
         if len(shared) and goes_on(model, view, int(index[shared[0]])):

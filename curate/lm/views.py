@@ -4,6 +4,8 @@
     response                the replies' tokens alone, behind a start token, so that the first of them is scored too
     response_without_start  the replies' tokens alone; the first has nothing before it and is not scored
     instruction             all up to the last reply that is not of a reply; every token but the first is scored
+    instruction_after_response   the same tokens behind the replies and a request to guess the one from the other; the replies
+                            lose their last tokens where there is no room for all
     after_example           the whole of it behind another conversation; its replies are scored
 
 A view is a function of token ids, so every view of a row has the very tokens of its conversation.
@@ -30,10 +32,13 @@ RESPONSE = "response"
 RESPONSE_WITHOUT_START = "response_without_start"
 INSTRUCTION = "instruction"
 AFTER_EXAMPLE = "after_example"
-ROW_VIEWS = (CONVERSATION, RESPONSE, RESPONSE_WITHOUT_START, INSTRUCTION)
+INSTRUCTION_AFTER_RESPONSE = "instruction_after_response"
+ROW_VIEWS = (CONVERSATION, RESPONSE, RESPONSE_WITHOUT_START, INSTRUCTION, INSTRUCTION_AFTER_RESPONSE)
+GUESS = "Below is a reply. Guess the instruction that it follows.\n\n### Reply:\n", "\n\n### Instruction:\n"
 
 NOTHING_TO_SEE = "no token in this view"
 NO_ROOM = "no room for an example before the row"
+NO_REPLY_SEEN = "no room for the reply before the instruction"
 
 
 @dataclass(frozen=True)
@@ -72,34 +77,62 @@ class RowView(View):
     encodings: Encodings
     name: str
     start: int | None
+    asked: "Asked | None"
 
     @classmethod
-    def of(cls, encodings: Encodings, name: str, start: int | None = None) -> "RowView":
-        """start: the id of the start token, which `response` needs. Raises KeyError for a view that does not exist."""
+    def of(cls, encodings: Encodings, name: str, start: int | None = None, asked: "Asked | None" = None) -> "RowView":
+        """start: the id of the start token, which `response` needs. asked: what `instruction_after_response` needs.
+
+        Raises KeyError for a view that does not exist.
+        """
         if name not in ROW_VIEWS:
             raise KeyError(f"no view is called {name!r}; there are {', '.join((*ROW_VIEWS, AFTER_EXAMPLE))}")
         if name == CONVERSATION:
             lengths = encodings.lengths
         else:
             pairs = zip(encodings.input_ids, encodings.loss_mask, strict=True)
-            lengths = np.array([len(_row(ids, mask, name, start)[0]) for ids, mask in pairs], dtype=np.int64)
-        reasons = _said(lengths <= 0, NOTHING_TO_SEE)
-        return cls(encodings.row_ids, lengths, reasons, encodings, name, start)
+            lengths = np.array([len(_row(ids, mask, name, start, asked)[0]) for ids, mask in pairs], dtype=np.int64)
+        reasons = _said(lengths <= 0, NO_REPLY_SEEN if name == INSTRUCTION_AFTER_RESPONSE else NOTHING_TO_SEE)
+        return cls(encodings.row_ids, lengths, reasons, encodings, name, start, asked)
 
     def take(self, index: np.ndarray) -> Encodings:
         rows = self.encodings.take(index)
         if self.name == CONVERSATION:
             return rows
-        seen = [_row(ids, mask, self.name, self.start) for ids, mask in zip(rows.input_ids, rows.loss_mask, strict=True)]
+        pairs = zip(rows.input_ids, rows.loss_mask, strict=True)
+        seen = [_row(ids, mask, self.name, self.start, self.asked) for ids, mask in pairs]
         return Encodings(rows.row_ids, [ids for ids, _ in seen], [mask for _, mask in seen], rows.truncated)
 
 
-def _row(ids: np.ndarray, mask: np.ndarray, name: str, start: int | None) -> tuple[np.ndarray, np.ndarray]:
-    if name == INSTRUCTION:
+@dataclass(frozen=True)
+class Asked:
+    """What stands around the replies where the instruction is to be guessed: ids, and how many tokens there may be in all."""
+
+    before: np.ndarray
+    behind: np.ndarray
+    limit: int
+
+    @classmethod
+    def by(cls, tokenizer: "PreTrainedTokenizerBase", limit: int) -> "Asked":
+        """In a tokenizer's tokens, behind its start token."""
+        before, behind = (np.array(tokenizer(text, add_special_tokens=False)["input_ids"], np.int32) for text in GUESS)
+        return cls(np.concatenate([np.array([start_token(tokenizer)], np.int32), before]), behind, limit)
+
+
+def _row(ids: np.ndarray, mask: np.ndarray, name: str, start: int | None, asked: Asked | None) -> tuple[np.ndarray, np.ndarray]:
+    reply = ids[mask]
+    if name in (INSTRUCTION, INSTRUCTION_AFTER_RESPONSE):
         last = int(np.flatnonzero(mask)[-1])
         seen = ids[:last][~mask[:last]]
-        return seen, np.arange(len(seen)) > 0
-    reply = ids[mask]
+        scored = np.arange(len(seen)) > 0
+        if name == INSTRUCTION:
+            return seen, scored
+        assert asked is not None
+        room = asked.limit - len(asked.before) - len(asked.behind) - len(seen)
+        if room <= 0 or not len(seen):
+            return ids[:0], mask[:0]
+        before = np.concatenate([asked.before, reply[:room], asked.behind])
+        return np.concatenate([before, seen]).astype(ids.dtype), np.concatenate([np.zeros(len(before), bool), scored])
     if name == RESPONSE:
         reply = np.concatenate([np.array([start], ids.dtype), reply])
     return reply, np.arange(len(reply)) > 0

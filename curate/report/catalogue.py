@@ -27,6 +27,7 @@ COST = {
     "free": "nothing before training",
     "tokenizer": "tokenising",
     "forward": "a forward pass",
+    "views": "a forward pass over each of several views of the rows",
     "pairs": "forward passes over pairs of rows",
     "gradients": "a gradient for each row",
     "training": "a training and passes",

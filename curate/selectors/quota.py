@@ -45,7 +45,7 @@ def quota(
         raise ValueError(f"{len(strata)} strata for {n} costs")
     if rule not in ("equal", "proportional") and not isinstance(rule, Mapping):
         raise ValueError(f"rule must be equal, proportional or weights, not {rule!r}")
-    preferred = np.arange(n) if order is None else _checked(order, n)
+    preferred = np.arange(n) if order is None else checked(order, n)
     eligible = preferred
     if limit.capacity == 0:
         preferred = preferred[:0]  # not even rows that cost nothing
@@ -80,7 +80,8 @@ def quota(
     )
 
 
-def _checked(order: ArrayLike, n: int) -> NDArray[np.int64]:
+def checked(order: ArrayLike, n: int) -> NDArray[np.int64]:
+    """An order as int64. ValueError unless it holds positions of n rows, each at most once."""
     positions = np.asarray(order)
     if positions.size == 0:
         return np.empty(0, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""The rows whose score is closest in rank to a quantile: the middle of the pool, or either end."""
+"""Windows of a ranking: the rows closest in rank to a quantile, or the highest below one."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -30,6 +30,32 @@ def window(values: ArrayLike, limit: Limit, *, center: float = 0.5) -> Picks:
         gain=values[picked],
         stratum=[None] * picked.size,
         reason=[f"score at quantile {q:.4g}, wanted near {center:g}" for q in quantile],
+        nulls=values.size - eligible.size,
+        shortfall=shortfall(picked, order, limit),
+    )
+
+
+def below(values: ArrayLike, limit: Limit, *, top: float) -> Picks:
+    """Take the highest scores that lie below the quantile `top`, highest first, until the budget is spent.
+
+    `values`: as for `window`. What lies above the quantile is the extreme, of which the lowest comes when all below is taken.
+    `top` 1 is top-k. `gain` is the score. Raises ValueError for a quantile outside [0, 1], or unless there is one value per cost.
+    """
+    if not 0 <= top <= 1:
+        raise ValueError(f"top must lie between 0 and 1, not {top}")
+    values = scores(values, limit)
+    eligible = np.flatnonzero(~np.isnan(values))
+    rank = mean_rank(values[eligible])
+    extreme = rank > np.round(top * (eligible.size - 1), 6) + 1e-6
+    turn = np.lexsort((np.where(extreme, rank, -rank), extreme))
+    order = eligible[turn]
+    picked = prefix(order, limit)
+    quantile = rank[turn[: picked.size]] / max(eligible.size - 1, 1)
+    return Picks(
+        index=picked,
+        gain=values[picked],
+        stratum=[None] * picked.size,
+        reason=[f"score at quantile {q:.4g}, wanted below {top:g}" for q in quantile],
         nulls=values.size - eligible.size,
         shortfall=shortfall(picked, order, limit),
     )

@@ -103,6 +103,8 @@ def describe(spec: Mapping[str, Any] | None, names: Mapping[str, str]) -> str:
             return f"{spec.get('observable')}{_where(view)} by {who}, {spec.get('dtype')}"
         case "embedding":
             return f"embedding{_where(str(spec.get('view')))} by {who}"
+        case "judgement":
+            return f"answers to questions by {who}, {spec.get('dtype')}"
         case "gradient":
             return f"gradients by {who}, {spec.get('dtype')}"
         case "tfidf":

@@ -2,10 +2,11 @@
 
 from curate.fitting import Fitting
 from curate.plan import Pass, Plan, RowWise
-from curate.requests import Embed, Generate
+from curate.requests import Embed, Generate, Judge
 from curate.work.base import RowWork
 from curate.work.embeddings import Embedding
 from curate.work.gradients import GradientWork
+from curate.work.judging import Judging
 from curate.work.passes import Passing
 from curate.work.replies import Replying
 
@@ -18,6 +19,8 @@ def work_of(engine: Fitting, asked: RowWise) -> RowWork:
         return Passing(engine, asked)
     if isinstance(asked, Embed):
         return Embedding(engine, asked)
+    if isinstance(asked, Judge):
+        return Judging(engine, asked)
     return Replying(engine, asked) if isinstance(asked, Generate) else GradientWork(engine, asked)
 
 

@@ -7,8 +7,18 @@ import pyarrow as pa
 
 from curate.fitting import Fitting
 from curate.lm.models import forward_flops
-from curate.lm.observables import OBSERVABLES, POOLED
-from curate.lm.views import NO_ROOM, RESPONSE, PairView, RowView, View, printed_once, start_token
+from curate.lm.observables import OBSERVABLES, PER_ROW, POOLED
+from curate.lm.views import (
+    INSTRUCTION_AFTER_RESPONSE,
+    NO_ROOM,
+    RESPONSE,
+    Asked,
+    PairView,
+    RowView,
+    View,
+    printed_once,
+    start_token,
+)
 from curate.passes import SHARD_TOKENS, Done, record
 from curate.plan import Pass, base_model, pass_name
 from curate.requests import Pairs
@@ -37,8 +47,10 @@ class Passing(RowWork):
             once = printed_once(engine.tokenizer(model))
             both = engine.encodings(model, rows.rows), engine.encodings(model, rows.examples)
             return self._noted(PairView.of(*both, rows.index, engine.pair_limit(model), once), engine.pair_limit(model))
-        start = start_token(engine.tokenizer(model)) if self.step.view == RESPONSE else None
-        return RowView.of(engine.encodings(model, rows), self.step.view, start)
+        encodings, view = engine.encodings(model, rows), self.step.view
+        start = start_token(engine.tokenizer(model)) if view == RESPONSE else None
+        asked = Asked.by(engine.tokenizer(model), engine.pair_limit(model)) if view == INSTRUCTION_AFTER_RESPONSE else None
+        return RowView.of(encodings, view, start, asked)
 
     def _noted(self, view: PairView, limit: int) -> PairView:
         """The pairs, once it is said where an example is not seen whole."""
@@ -67,7 +79,7 @@ class Passing(RowWork):
 
     def tokens(self, positions: np.ndarray) -> int:
         """Less than the rows hold where several stand behind one example."""
-        pooled = any(name in POOLED for name in self.step.needs)
+        pooled = any(name in (*POOLED, *PER_ROW) for name in self.step.needs)
         return self.view().forwarded(positions, SHARD_TOKENS, pooled) if self.step.forwards else 0
 
     def flops(self, tokens: int) -> float:

@@ -1,5 +1,7 @@
 """What a model sees of a row in each view, token by token."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,8 +9,10 @@ from curate.lm.encode import encode_rows
 from curate.lm.encodings import Encodings
 from curate.lm.models import load_tokenizer
 from curate.lm.views import (
+    NO_REPLY_SEEN,
     NO_ROOM,
     NOTHING_TO_SEE,
+    Asked,
     PairView,
     RowView,
     pair_id,
@@ -43,6 +47,19 @@ def test_views_of_a_row():
     assert seen(RowView.of(TWO, "response", S)) == [([1, 7, 8], [7, 8]), ([1, 6, 9, 4], [6, 9, 4])]
     assert seen(RowView.of(TWO, "response_without_start")) == [([7, 8], [8]), ([6, 9, 4], [9, 4])]
     assert seen(RowView.of(TWO, "instruction")) == [([5, 6], [6]), ([5, 7, 8], [7, 8])]
+
+
+def test_the_instruction_behind_its_replies():
+    """The same tokens are scored as of the instruction alone, and the replies lose their last where there is no room."""
+    asked = Asked(np.array([S, 20], np.int32), np.array([21], np.int32), 10)
+    view = RowView.of(TWO, "instruction_after_response", asked=asked)
+    assert seen(view) == [([S, 20, 7, 8, 21, 5, 6], [6]), ([S, 20, 6, 9, 4, 21, 5, 7, 8], [7, 8])]
+    cut = RowView.of(TWO, "instruction_after_response", asked=replace(asked, limit=7))
+    assert seen(cut) == [([S, 20, 7, 8, 21, 5, 6], [6]), ([S, 20, 6, 21, 5, 7, 8], [7, 8])]
+    full = RowView.of(TWO, "instruction_after_response", asked=replace(asked, limit=6))
+    assert full.reasons.tolist() == [None, NO_REPLY_SEEN] and seen(full, 0) == [([S, 20, 7, 21, 5, 6], [6])]
+    nothing = RowView.of(rows([-7, -8]), "instruction_after_response", asked=asked)
+    assert nothing.reasons.tolist() == [NO_REPLY_SEEN]
 
 
 def test_a_view_takes_rows_in_the_order_asked_for():

@@ -10,11 +10,12 @@ from rich.console import Console
 import curate.registry
 from curate.errors import InputError
 from curate.lm.models import ModelSpec
+from curate.lm.observables import OBSERVABLES
 from curate.method import Data
 from curate.registry import make_method, method_class, method_names
 from curate.report.catalogue import catalogue, entry, show_catalogue, show_method
 from curate.report.terminal import show_selection
-from curate.requests import Fit, Pairs, Rows
+from curate.requests import Embed, Fit, Observe, Pairs, Rows
 from scorers.delift import DELIFT
 from scorers.less import LESS
 from scorers.nn_cift import NNCIFT
@@ -93,6 +94,11 @@ def test_what_methods_cost():
     assert cost["dpp"] == "a gradient for each row"
     assert cost["delift"] == cost["nn-cift"] == "forward passes over pairs of rows"
     assert cost["perplexity"] == cost["kmq"] == cost["facility-location"] == "a forward pass"
+    assert cost["ifd"] == cost["superfiltering"] == "a forward pass over each of several views of the rows"
+    assert entry("ifd")["asks_for"].split("; ")[:2] == [
+        "mean_loss of pool by the model",
+        "mean_loss of pool, response, by the model",
+    ]
     assert cost["less"] == cost["bids"] == "a training, and a gradient for each row at each of its checkpoints"
     assert cost["random"] == cost["sstoken"] == "nothing before training"
     console = Console(record=True, width=100)
@@ -103,10 +109,17 @@ def test_what_methods_cost():
     assert "a training and passes; training takes a forward pass a step more" in shown
 
 
+def needs_a_model(request):
+    """To run over single rows."""
+    if isinstance(request, Observe):
+        return OBSERVABLES[request.observable].forward and not isinstance(request.rows, Pairs)
+    return isinstance(request, Embed)
+
+
 def test_costs_are_what_methods_ask_for():
     """By the kinds of requests of the first round, target or not."""
     asks = {
-        "free": set(), "tokenizer": {"Observe"}, "forward": {"Observe", "Embed"}, "pairs": {"Observe", "Embed"},
+        "free": set(), "tokenizer": {"Observe"}, "forward": {"Observe", "Embed", "Prompts", "Judge"}, "views": {"Observe", "Embed"}, "pairs": {"Observe", "Embed"},
         "gradients": {"Gradients", "Observe"}, "training": {"Fit", "Observe", "Embed"}, "influence": {"Fit", "Gradients"},
     }  # fmt: skip
     target = Rows("target", "t", 4)
@@ -118,6 +131,8 @@ def test_costs_are_what_methods_ask_for():
         assert kinds <= asks[method.cost], name
         trained = any(isinstance(request, Fit) or "Fit(" in repr(request) for request in asked)
         assert trained == (method.cost in ("training", "influence")), name
+        views = {request.view for request in asked if needs_a_model(request)}
+        assert (len(views) > 1) == (method.cost == "views"), name
         paired = any(isinstance(getattr(request, "rows", None), Pairs) for request in asked)
         assert paired == (method.cost == "pairs"), name
 

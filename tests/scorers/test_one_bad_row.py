@@ -10,7 +10,21 @@ from curate.budget import Limit
 from curate.lm.models import ModelSpec
 from curate.method import Data
 from curate.registry import make_method, method_names
-from curate.requests import Checkpoint, Embed, Fit, Generate, Gradients, Observe, Pairs, Replies, Rows, Subset, Texts
+from curate.requests import (
+    Checkpoint,
+    Embed,
+    Fit,
+    Generate,
+    Gradients,
+    Judge,
+    Observe,
+    Pairs,
+    Prompts,
+    Replies,
+    Rows,
+    Subset,
+    Texts,
+)
 from curate.signals import RowScore, RowTokens, RowValues, RowVector
 
 N, BAD, WHY = 20, 7, "the model gave a number that is not finite"
@@ -73,14 +87,16 @@ def answer(request, bad):
     """What an engine would, out of random numbers that a request has of its own."""
     if isinstance(request, Fit):
         return SimpleNamespace(folder="folder", account={"steps": 40})
+    if isinstance(request, Prompts):
+        return RowValues([f"prompt {i}" for i in range(request.rows.size)], np.full(request.rows.size, None))
     reasons = reasons_of(request.rows, bad)
     if isinstance(request, Texts):
         return RowValues([None if why else f"word{i} and word{i + 1}" for i, why in enumerate(reasons)], reasons)
     n, broken = len(reasons), reasons != None  # noqa: E711 (elementwise)
     model = getattr(request, "model", None)
     rng = np.random.default_rng([n, getattr(model, "number", 0), isinstance(model, Fit)])
-    if isinstance(request, Embed | Gradients):
-        values = rng.normal(size=(n, 6)).astype(np.float32)
+    if isinstance(request, Embed | Gradients | Judge):
+        values = rng.normal(size=(n, len(request.behind) if isinstance(request, Judge) else 6)).astype(np.float32)
         values[broken] = np.nan
         return RowVector(values, reasons)
     if isinstance(request, Generate):
@@ -88,10 +104,11 @@ def answer(request, bad):
         return Replies([None if one else "" for one in broken], numbers, numbers, reasons)
     assert isinstance(request, Observe)
     if request.observable == "response_tokens":  # which no model has to read
-        return RowScore.of(np.full(n, 5.0))
+        return RowScore.of(np.full(n, 20.0))
     if request.observable == "token_logprobs":
         return RowTokens([None if one else -rng.random(5).astype(np.float32) for one in broken], reasons)
-    return RowScore(np.where(broken, np.nan, 0.1 + rng.random(n)), reasons)
+    alone = 1.0 if request.view in ("response", "instruction") else 0.0  # half a conversation surprises more than with the other
+    return RowScore(np.where(broken, np.nan, alone + 0.1 + rng.random(n)), reasons)
 
 
 def chosen(name, bad):
