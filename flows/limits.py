@@ -33,7 +33,7 @@ def training_slot(kind: str, device: str) -> Iterator[None]:
     """Wait until no other flow trains on the device, and hold it. Other kinds of jobs, and runs without a server, do not wait.
 
     The limit is a global one of the Prefect server, made with one slot where there is none. What is held is a lease, so that of
-    a process that was killed it comes back by itself within five minutes.
+    a process that was killed it comes back by itself after some five minutes.
     """
     if kind not in TRAINING or not PREFECT_API_URL.value():
         yield

@@ -33,8 +33,8 @@ def schedule(
     if not PREFECT_API_URL.value():
         raise InputError(NO_SERVER)
     with get_client(sync_client=True) as client:
-        if (trouble := client.api_healthcheck()) is not None:
-            said = " ".join(str(trouble).split())
+        if (unwell := client.api_healthcheck()) is not None:
+            said = " ".join(str(unwell).split())
             raise InputError(f"no Prefect server answers at PREFECT_API_URL, {PREFECT_API_URL.value()}: {said}")
     name = Path(parameters["recipe"]).stem
     said = f"One night after the other of {parameters['recipe']}"

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -12,8 +13,9 @@ from typer import Argument, Option
 
 from curate.cli.expand import Only
 from curate.cli.options import EngineOptions, ReportOptions
-from curate.cli.terminal import console, print_json
+from curate.cli.terminal import console, print_json, say_written
 from curate.errors import InputError
+from curate.wording import counted
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -78,17 +80,19 @@ def schedule(
 
     when.check()
     file = find_recipe(recipe)
-    given: dict[str, Any] = {
-        "state": None if instead.state is None else str(instead.state.absolute()),
-        "pool": instead.pool,
-        "evals": instead.evals,
-        "model": instead.model,
-    }
-    asked = replaced(read_nightly(file), **{name: value for name, value in given.items() if value is not None})
+    asked = replaced(
+        read_nightly(file), pool=instead.pool or (), evals=instead.evals or (), model=instead.model, state=instead.state
+    )
     folder = asked.state_folder
     store = {"store": None if engine.store is None else str(engine.store.absolute())}
     settings = {name: value for name, value in engine.settings.items() if name != "refit"}
-    parameters = {"recipe": str(Path(file).absolute()), **given, "engine": {**settings, **store}}
+    absolute = {
+        "state": str(folder),
+        "pool": list(asked.pool) if instead.pool else None,
+        "evals": [f"{head}={path}" for head, path in asked.gate.evals.items()] if instead.evals else None,
+        "model": asked.model if instead.model else None,
+    }
+    parameters = {"recipe": str(Path(file).absolute()), **absolute, "engine": {**settings, **store}}
     if engine.threads:
         os.environ["OMP_NUM_THREADS"] = str(engine.threads)  # of the processes that nights run in, too
     if not when.once:
@@ -103,6 +107,18 @@ def schedule(
         decision = run_night(asked, engine=engine.make()).decision
     if output.as_json:
         return print_json({**decision, "state": str(folder)})
-    word = "promoted" if decision["promoted"] else "not promoted"
-    console().print(f"{decision['night']}: {word}\n{decision['reason']}", highlight=False, markup=False)
-    console().print(f"written {folder / 'nights' / decision['night']}", highlight=False, markup=False)
+    for line in _said(decision):
+        console().print(line, highlight=False, markup=False)
+    say_written(folder / "nights" / decision["night"])
+
+
+def _said(decision: Mapping[str, Any]) -> Iterator[str]:
+    """What a night did, for people."""
+    yield f"{decision['night']}  {'promoted' if decision['promoted'] else 'not promoted'}: {decision['reason']}"
+    yield f"pool      {counted(decision['rows_read'])}, {decision['rows_new']:,} new, {decision['rows_gone']:,} gone"
+    if "rows_selected" in decision:
+        forwarded = f"{decision['rows_forwarded']:,} rows and {counted(decision['tokens_forwarded'], 'token')}"
+        yield f"forwarded {forwarded}; {decision['rows_reused']:,} rows were read from the store"
+        kept = f"{decision['rows_kept']:,} of them kept from the accepted selection"
+        yield f"candidate {counted(decision['rows_selected'])}, {kept}"
+    yield from (f"note: {note}" for note in decision.get("notes", ()))

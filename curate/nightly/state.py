@@ -9,6 +9,7 @@ lock                    held by the night that runs; the system lets go of it wh
 
 import fcntl
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from curate.errors import CurateError, InputError
-from curate.files import atomic_file, is_temporary
+from curate.files import atomic_file
 
 Entry = dict[str, Any]
+_NAME = re.compile(r"\d{4}-\d\d-\d\d-\d+")
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,9 @@ class State:
     # Nights ----------------------------------------------------------------------------------------------------------------
 
     def nights(self) -> list[str]:
-        """The names of all nights, in the order in which they began."""
-        found = (path.name for path in (self.folder / "nights").glob("*") if path.is_dir() and not is_temporary(path))
-        return sorted(found, key=lambda name: (name[:10], int(name[11:])))
+        """The names of all nights, in the order in which they began. What has no night.json yet did not begin."""
+        found = (path.parent.name for path in (self.folder / "nights").glob("*/night.json"))
+        return sorted((name for name in found if _NAME.fullmatch(name)), key=lambda name: (name[:10], int(name[11:])))
 
     def path(self, night: str) -> Path:
         return self.folder / "nights" / night

@@ -47,7 +47,7 @@ def test_a_night_leaves_what_a_person_reads(client, nights, tmp_path, monkeypatc
     arrive(range(20), "a.jsonl")
     nightly(**parameters)
     first = artifacts(client)
-    assert set(first) == {"decision", "rows", "report"} and first["decision"].data.startswith("# Promoted")
+    assert set(first) == {"decision", "rows", "report", "progress"} and first["decision"].data.startswith("# Promoted")
 
     arrive(range(20, 30), "<b>.jsonl")
     decision = nightly(**parameters)
@@ -58,7 +58,7 @@ def test_a_night_leaves_what_a_person_reads(client, nights, tmp_path, monkeypatc
     rows = {row["what"]: row["number"] for row in json.loads(found["rows"].data)}
     assert (rows["rows new"], rows["new files"], rows["rows in the candidate"]) == ("10", "<b>.jsonl", "6")
     assert [row["method"] for row in json.loads(found["verdict-table"].data)][:3] == ["random", "accepted", "candidate"]
-    assert found["progress"].data == 100 and "arms" in found["progress"].description
+    assert found["progress"].data == 100 and found["progress"].description.endswith("30 of 30 rows")
     folder = tmp_path / "state" / "nights" / decision["night"]
     assert f"({(folder / 'verdict' / 'verdict.md').as_uri()})" in found["report"].data
     runs = client.read_flow_runs()

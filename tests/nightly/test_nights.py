@@ -275,6 +275,14 @@ def test_rows_of_the_gate_are_not_chosen_from(place):
     assert (decision["rows_read"], decision["rows_chosen_from"]) == (23, 20)
 
 
+def test_what_a_kill_leaves_before_a_night_began_is_no_night(place):
+    place.arrive(range(20), "a.jsonl")
+    place.state.path("2026-03-01-1").mkdir(parents=True)  # the folder is there, what it begins with is not
+    (place.state.folder / "nights" / "notes").mkdir()
+    night = place.night()
+    assert night.decision["promoted"] and place.state.nights() == [night.name]
+
+
 def test_one_night_at_a_time(place):
     place.arrive(range(20), "a.jsonl")
     with place.state.lock(), pytest.raises(InputError, match="another night of .*state is running"):
