@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from curate.cli.auto import auto
 from curate.cli.compare import compare
 from curate.cli.conclude import conclude
 from curate.cli.embed import embed
@@ -43,6 +44,6 @@ def _front(
     """Choose the data a language model is fine-tuned on, and find out whether the choice beats random."""
 
 
-for _verb in (methods, inspect, observe, embed, score, select, train, evaluate, compare, conclude, run, demo):
+for _verb in (methods, inspect, observe, embed, score, select, train, evaluate, compare, auto, conclude, run, demo):
     app.command()(expanded(_verb))
 app.add_typer(store)

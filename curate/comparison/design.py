@@ -112,6 +112,7 @@ def set_up(
     confidence: float = 0.95,
     second_rate: float | None = SECOND_RATE,
     matched: Matched = "leaders",
+    controls: Sequence[str | Method] = CONTROLS,
     seed: int = 0,
 ) -> Setup:
     """What `compare` is given, checked and tokenised."""
@@ -130,7 +131,7 @@ def set_up(
         raise InputError(f"the confidence must lie between 0 and 1, not {confidence}")
     if matched not in get_args(Matched):
         raise InputError(f"matched must be one of {', '.join(get_args(Matched))}, not {matched!r}")
-    chosen = _with_controls(methods)
+    chosen = _with_controls(methods, controls)
     sizes = tuple(dict.fromkeys(Budget.parse(budget) for budget in budgets))
     if not sizes:
         raise InputError("give at least one budget")
@@ -188,8 +189,8 @@ def _left_out(held_out: Sequence[HeldOut]) -> list[str]:
     ]
 
 
-def _with_controls(methods: Sequence[str | Method]) -> tuple[Method, ...]:
-    wanted = [as_method(method) for method in (*CONTROLS, *methods)]
+def _with_controls(methods: Sequence[str | Method], controls: Sequence[str | Method]) -> tuple[Method, ...]:
+    wanted = [as_method(method) for method in ("random", *controls, *methods)]
     return tuple(by_label(wanted).values())
 
 

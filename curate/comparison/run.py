@@ -12,7 +12,7 @@ from curate.budget import Budget
 from curate.comparison.arms import Arm, ArmResult, Bench
 from curate.comparison.choosing import at_second_rate, choose_all, length_matched
 from curate.comparison.concluding import verdict_of
-from curate.comparison.design import SECOND_RATE, Matched, Setup, set_up
+from curate.comparison.design import CONTROLS, SECOND_RATE, Matched, Setup, set_up
 from curate.comparison.evidence import CHOSEN, Evidence, Measure
 from curate.comparison.judging import Judged, judge
 from curate.comparison.overlap import measured_overlap
@@ -50,6 +50,7 @@ def compare(
     confidence: float = 0.95,
     second_rate: float | None = SECOND_RATE,
     matched: Matched = "leaders",
+    controls: Sequence[str | Method] = CONTROLS,
     seed: int = 0,
 ) -> Verdict:
     """Train on each method's picks at each budget, and on random picks, at equal tokens, and compare on held-out rows.
@@ -65,13 +66,14 @@ def compare(
 
     matched      leaders: the best arm at each budget and all that beat random are also held against random rows with replies as
                  long; all: every selection is.
+    controls     what is compared beside the methods; random is always in.
 
-    random, balanced and longest are always in. Raises InputError for whatever is wrong with the input.
+    Raises InputError for whatever is wrong with the input.
     """
     setup = set_up(
         pool, methods, budgets=budgets, evals=evals, seeds=seeds, tokens=tokens, epochs=epochs, model=model,
         scorer_model=scorer_model, target=target, existing=existing, engine=engine, recipe=recipe, embedder=embedder, full=full,
-        margin=margin, confidence=confidence, second_rate=second_rate, matched=matched, seed=seed,
+        margin=margin, confidence=confidence, second_rate=second_rate, matched=matched, controls=controls, seed=seed,
     )  # fmt: skip
     design, bench, prepared = setup.design, setup.bench, setup.prepared
     chosen = choose_all(setup)
