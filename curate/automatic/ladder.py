@@ -23,6 +23,7 @@ from curate.engine import Engine
 from curate.errors import CurateError
 from curate.jobs import Job
 from curate.lm.halving import DeviceLost
+from curate.registry import label
 from curate.wording import counted
 
 RANDOM = "random"
@@ -52,11 +53,6 @@ class Ladder:
         """Those of the candidates still in it."""
         return list(dict.fromkeys(candidate.method for candidate in self.standing))
 
-    @property
-    def most(self) -> float:
-        """What may have been spent when the rungs end: the rest is for the confirmation."""
-        return self.ledger.spend.amount - self.schedule.confirmation.cost
-
     def drop(self, candidate: Candidate, rung: int, reason: str, found: Standing | None = None, at: float | None = None) -> None:
         """Take an arm out of the search, for a reason."""
         numbers = {name: getattr(found, name, None) for name in ("value", "diff", "ci_low", "ci_high")}
@@ -67,7 +63,7 @@ class Ladder:
     def score(self) -> None:
         """Answer what all methods ask for with the first seed, in as few passes as that takes."""
         engine, data = self.search.engine, replace(self.search.setup.prepared.data, seed=self.search.seed)
-        with self.ledger.part("scoring", limit=self.most, predicted=self.schedule.scoring) as part:
+        with self.ledger.part("scoring", reserve=self.schedule.confirmation.cost, predicted=self.schedule.scoring) as part:
             since = len(engine.stages)
             while self.standing:
                 asking = [method for name in self.methods if not (method := self.search.methods[name]).by_budget]
@@ -88,7 +84,7 @@ class Ladder:
             arms = min(plan.arms, len(self.standing))
             if arms < 2:
                 return
-            rung = shrunk(self.prices, plan, arms, before, self.methods, self.most - self.ledger.spent)
+            rung = shrunk(self.prices, plan, arms, before, self.methods, self.ledger.left - self._reserve)
             if rung is None:
                 return
             later = self.schedule.rungs[number:]
@@ -96,24 +92,34 @@ class Ladder:
                 return
             before = max(before, rung.seeds)
 
+    @property
+    def _reserve(self) -> float:
+        """What the planned confirmation takes, at the prices of now."""
+        planned = self.schedule.confirmation
+        return self.prices.confirm(planned.seeds, planned.tokens, self.methods).cost
+
     def _run(self, number: int, rung: Rung, keep: int) -> bool:
-        """One rung; whether it was finished. An unfinished first rung ranks what was reached; a later one ranks nothing."""
+        """One rung; whether it ranked the arms: by as many seeds as all have, where the spend ends it early.
+
+        A first rung without one whole seed ranks what was reached; a later one leaves the ranking as it was.
+        """
         engine, seeds = self.search.engine, [self.search.seed + s for s in range(rung.seeds)]
         arms = (len(self.standing) + len({c.budget for c in self.standing})) * rung.seeds
         what, each = f"rung {number}: {counted(arms, 'training')} of {rung.tokens:,} tokens", self.prices.arm(rung.tokens)
-        done: dict[Candidate, list[ArmResult]] = {}
+        done: dict[Candidate, dict[int, ArmResult]] = {}
         results: dict[Arm, ArmResult] = {}
-        finished = False
         with (
-            self.ledger.part(what, each=each, limit=self.most, predicted=rung.cost) as part,
+            self.ledger.part(what, each=each, reserve=self._reserve, predicted=rung.cost) as part,
             progress.task(f"rung {number} of {len(self.schedule.rungs)}", arms, "arms") as advance,
         ):
-            since = len(engine.stages)
+            since, finished = len(engine.stages), False
             try:
                 with metered(engine, part):
-                    for candidate, found in self._train(number, seeds, rung.tokens, advance):
-                        results.update(found)
-                        done[candidate] = list(found.values())
+                    for seed in seeds:
+                        for arm, result in self._train(number, seed, rung.tokens):
+                            results[arm] = result
+                            done.setdefault(Candidate(arm.method, arm.budget), {})[seed] = result
+                            advance(1)
                 finished = True
             except Overspent:
                 pass
@@ -121,48 +127,43 @@ class Ladder:
         item = self.ledger.items[-1]
         spent = self.ledger.spend.of(Cost(item.seconds, item.flops))
         self.prices = slower(self.prices, rung.cost if finished else part.arms * each, spent)
-        if finished or not self.rungs:
-            self._judge(number, rung, seeds, done, keep, spent)
-        return finished
+        whole = [seed for seed in seeds if all(seed in done.get(candidate, {}) for candidate in self.standing)]
+        if not whole and self.rungs:
+            return False
+        judged = whole or seeds[:1]
+        values = {c: [found[s] for s in judged] for c, found in done.items() if all(s in found for s in judged)}
+        self._judge(number, rung, judged, values, keep, spent)
+        return bool(whole)
 
-    def _train(
-        self, number: int, seeds: Sequence[int], tokens: int, advance: Any
-    ) -> Iterator[tuple[Candidate, dict[Arm, ArmResult]]]:
-        """The arms of each candidate as they are done, random first. One that cannot be chosen or trained is dropped."""
+    def _train(self, number: int, seed: int, tokens: int) -> Iterator[tuple[Arm, ArmResult]]:
+        """The arms of a seed as they are done, random first. A candidate that cannot be chosen or trained is dropped."""
         search, engine = self.search, self.search.engine
-        random = next(method for method in search.setup.design.methods if method.name == RANDOM)
-        methods = {RANDOM: random, **{name: search.methods[name] for name in self.methods}}
-        budgets = dict.fromkeys(candidate.budget for candidate in self.standing)
-        for name, method in methods.items():
-            mine = list(budgets) if name == RANDOM else [c.budget for c in self.standing if c.method == name]
-            wanted = [search.budgets[budget] for budget in mine]
-            try:
-                picked = [c for seed in seeds for c in choices(engine, search.setup.prepared, [method], wanted, seed)]
-            except CurateError as error:
-                if name == RANDOM or isinstance(error, DeviceLost):
-                    raise
-                for budget in mine:
-                    self.drop(Candidate(name, budget), number, f"rung {number}: it could not choose: {error}")
-                continue
-            for budget in mine:
+        random = next(method for method in search.setup.design.methods if label(method) == RANDOM)
+        recipe = search.setup.design.recipe.model_copy(update={"tokens": tokens, "seed": seed})
+        for name, method in {RANDOM: random, **{name: search.methods[name] for name in self.methods}}.items():
+            mine = [c.budget for c in self.standing if name in (RANDOM, c.method)]
+            for budget in dict.fromkeys(mine):
                 try:
-                    found = {}
-                    for choice in picked:
-                        if str(choice.budget) == budget:
-                            recipe = search.setup.design.recipe.model_copy(update={"tokens": tokens, "seed": choice.seed})
-                            arm = chosen_arm(choice, recipe)
-                            job = Job("arm", f"train and evaluate {arm.name}", partial(search.setup.bench.run, arm))
-                            [found[arm]] = engine.executor.run([job])
-                            advance(1)
+                    # Passes are in the store by now; what is chosen is chosen for each budget.
+                    [choice] = choices(engine, search.setup.prepared, [method], [search.budgets[budget]], seed)
+                    arm = chosen_arm(choice, recipe)
+                    job = Job("arm", f"train and evaluate {arm.name}", partial(search.setup.bench.run, arm))
+                    [result] = engine.executor.run([job])
                 except CurateError as error:
                     if name == RANDOM or isinstance(error, DeviceLost):
                         raise
                     self.drop(Candidate(name, budget), number, f"rung {number}: {error}")
                     continue
-                yield Candidate(name, budget), found
+                yield arm, result
 
     def _judge(
-        self, number: int, rung: Rung, seeds: Sequence[int], done: Mapping[Candidate, list[ArmResult]], keep: int, spent: float
+        self,
+        number: int,
+        rung: Rung,
+        seeds: Sequence[int],
+        done: Mapping[Candidate, Sequence[ArmResult]],
+        keep: int,
+        spent: float,
     ) -> None:
         """Rank what is done, and let the best `keep` go on."""
         task = self.search.setup.bench.tasks[0][0]

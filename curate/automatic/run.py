@@ -80,7 +80,9 @@ def auto(
     ladder.score()
     ladder.climb()
     winner = ladder.standing[0] if ladder.standing and (ladder.rungs or len(ladder.standing) == 1) else None
-    verdict, why_not = _confirmed(ladder, winner) if winner else (None, "the spend ended before any arm was trained")
+    verdict, why_not = (
+        _confirmed(ladder, winner) if winner else (None, "the spend ended before any arm could be held against random")
+    )
     return _outcome(ladder, winner, verdict, why_not, command)
 
 

@@ -120,15 +120,13 @@ class Ledger:
         return self.spend.amount - self.spent
 
     @contextmanager
-    def part(
-        self, what: str, *, each: float = 0.0, limit: float | None = None, predicted: float | None = None
-    ) -> "Iterator[Running]":
+    def part(self, what: str, *, each: float = 0.0, reserve: float = 0.0, predicted: float | None = None) -> "Iterator[Running]":
         """Take down what a block takes.
 
-        each   what one arm of it is thought to take, and `limit` what may have been spent in all when it ends: `admit` raises
-               Overspent before an arm that would not fit.
+        each     what one arm of it is thought to take: `admit` raises Overspent before an arm that would not fit.
+        reserve  what must be left when it ends, at that speed.
         """
-        running = Running(self, self.clock(), each, self.spend.amount if limit is None else limit)
+        running = Running(self, self.clock(), each, reserve)
         self._running = running
         try:
             yield running
@@ -145,7 +143,7 @@ class Running:
     ledger: Ledger
     began: float
     each: float
-    limit: float
+    reserve: float
     arms: int = 0
     took: Cost = Cost()
 
@@ -160,9 +158,10 @@ class Running:
 
     def admit(self, job: Job) -> None:
         """Raise Overspent where a job does not fit any more."""
-        # Arms that were slower than thought will go on being so.
-        each = max(self.each, self.so_far() / self.arms) if self.arms else self.each
-        if job.kind not in CHEAP and self.ledger.spent + (each if job.kind == "arm" else 0.0) > self.limit:
+        # Arms that were slower than thought will go on being so, and what is to come too.
+        slower = max(1.0, self.so_far() / (self.arms * self.each)) if self.arms and self.each else 1.0
+        needed = slower * ((self.each if job.kind == "arm" else 0.0) + self.reserve)
+        if job.kind not in CHEAP and self.ledger.spent + needed > self.ledger.spend.amount:
             raise Overspent(job.name)
         self.arms += job.kind == "arm"
 

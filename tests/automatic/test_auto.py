@@ -198,7 +198,7 @@ def test_it_ends_within_its_spend_however_slow_the_machine_is(bought, takes):
         assert outcome.answer == "method" and len(outcome.confirmation.config["seeds"]) >= 3
     if takes == 70:
         assert outcome.answer == "undecided" and outcome.confirmation is None
-        assert "are left of the spend, too little to confirm it" in outcome.sentence
+        assert "the spend ended before any arm could be held against random" in outcome.sentence
         assert "At the speed seen here a spend of about" in outcome.remarks[-1]
 
 

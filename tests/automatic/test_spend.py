@@ -88,13 +88,33 @@ def test_an_arm_that_would_not_fit_is_not_begun():
         done.append(name)
 
     jobs = [Job("arm", str(n), lambda n=n: work(n)) for n in range(9)]
-    with ledger.part("training", each=20.0, limit=70.0) as part, pytest.raises(Overspent):
+    with ledger.part("training", each=20.0, reserve=30.0) as part, pytest.raises(Overspent):
         Metered(Loop(), part).run(jobs)
     assert done == [0, 1, 2] and ledger.spent == 60
     with ledger.part("training", each=20.0) as part, pytest.raises(Overspent):
         Metered(Loop(), part).run(jobs)
     assert done == [0, 1, 2, 0, 1] and ledger.left == 0
-    with ledger.part("concluding", limit=10.0) as part:  # what only concludes is let through
+
+
+def test_what_is_slower_than_thought_leaves_more_for_what_is_to_come():
+    clock, done = Clock(), []
+    ledger = Ledger(Spend(200, "seconds"), clock)
+
+    def work(name):
+        clock.now += 20
+        done.append(name)
+
+    jobs = [Job("arm", str(n), lambda n=n: work(n)) for n in range(9)]
+    with ledger.part("training", each=10.0, reserve=50.0) as part, pytest.raises(Overspent):
+        Metered(Loop(), part).run(jobs)
+    assert len(done) == 5 and ledger.left == 100  # twice the 50
+
+
+def test_what_only_concludes_is_let_through():
+    clock = Clock()
+    ledger = Ledger(Spend(100, "seconds"), clock)
+    clock.now = 100
+    with ledger.part("concluding", reserve=101.0) as part:
         assert Metered(Loop(), part).run([Job("verdict", "", lambda: 5), Job("selection", "", lambda: 6)]) == [5, 6]
         with pytest.raises(Overspent):
             Metered(Loop(), part).run([Job("pass", "", lambda: 7)])
