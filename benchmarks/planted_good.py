@@ -52,8 +52,6 @@ def main() -> None:
     for name, value in (("tokens", 40_000), ("seeds", 5), ("batch-tokens", 512)):
         parser.add_argument(f"--{name}", type=int, default=value)
     asked = parser.parse_args()
-    if asked.alone:
-        design.CONTROLS = ("random",)
     pool = curate.read_pool(asked.pool)
     spoiled = np.array([defect is not None for defect in defects(pool, asked.truth)])
     if asked.share is not None:
@@ -73,6 +71,7 @@ def main() -> None:
         recipe=TrainConfig(batch_tokens=asked.batch_tokens),
         engine=curate.Engine(store=curate.Store(asked.store)),
         full=False,
+        controls=("random",) if asked.alone else design.CONTROLS,
         second_rate=None if asked.alone else design.SECOND_RATE,
     )
     print(verdict.to_markdown())

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
+    from curate.automatic import Outcome, auto
     from curate.budget import Budget
     from curate.chain import run_recipe
     from curate.comparison import Verdict, compare, conclude
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 # Names are loaded when they are first used: `import curate` and the command line start without torch.
 _HOME = {
     "Budget": "curate.budget",
+    "auto": "curate.automatic",
+    "Outcome": "curate.automatic",
     "Method": "curate.method",
     "ModelSpec": "curate.lm.models",
     "TrainConfig": "curate.training.config",
@@ -80,9 +83,9 @@ _HOME = {
 }
 __all__ = [
     "Budget", "CurateError", "Embedded", "Engine", "Evaluation", "InputError", "Judged", "Method", "ModelSpec",
-    "Observed", "Pool", "Replayed", "Scores", "Selection", "Store", "Task", "TrainConfig", "Verdict", "compare", "conclude",
-    "embed", "evaluate", "given", "judge", "metric", "observe", "read_pool", "read_recipe", "refine", "replay",
-    "run_recipe", "score", "select", "train",
+    "Observed", "Outcome", "Pool", "Replayed", "Scores", "Selection", "Store", "Task", "TrainConfig", "Verdict", "auto",
+    "compare", "conclude", "embed", "evaluate", "given", "judge", "metric", "observe", "read_pool", "read_recipe", "refine",
+    "replay", "run_recipe", "score", "select", "train",
 ]  # fmt: skip
 
 

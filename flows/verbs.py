@@ -66,6 +66,15 @@ def compare(engine: Options, arguments: Options, out: str | None = None) -> Any:
     return verdict
 
 
+@flow(name="auto", flow_run_name="search for a selection", validate_parameters=False, persist_result=False)
+def auto(engine: Options, arguments: Options) -> Any:
+    """`curate.auto` with its jobs as tasks; the ladder and the answer as artifacts."""
+    with shown_on(ProgressArtifact("auto-progress")):
+        outcome = curate.auto(engine=make_engine(engine), **arguments)
+    create_table_artifact(table=outcome.frame.to_dicts(), key="ladder", description=outcome.sentence)
+    return outcome
+
+
 @flow(name="recipe", flow_run_name="run a recipe", validate_parameters=False, persist_result=False)
 def run_recipe(engine: Options, arguments: Options) -> Any:
     """`curate.run_recipe` with its jobs as tasks."""
@@ -78,5 +87,6 @@ FLOWS: dict[str, Callable[..., Any]] = {
     "embed": embed,
     "select": select,
     "compare": compare,
+    "auto": auto,
     "run_recipe": run_recipe,
 }

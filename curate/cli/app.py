@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from curate.cli.auto import auto
 from curate.cli.compare import compare
 from curate.cli.conclude import conclude
 from curate.cli.embed import embed
@@ -48,8 +49,8 @@ def _front(
 
 
 VERBS = (
-    methods, inspect, observe, embed, score, select, train, evaluate, compare, conclude, report, run, schedule, replay,
-    push, demo,
+    methods, inspect, observe, embed, score, select, train, evaluate, compare, auto, conclude, report, run, schedule,
+    replay, push, demo,
 )  # fmt: skip
 for _verb in VERBS:
     app.command()(expanded(_verb))

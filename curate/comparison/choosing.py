@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from curate.choices import choices
+from curate.choices import Choice, choices
 from curate.comparison.arms import Arm, Kind
 from curate.comparison.design import CONTROLS, Design, Setup
 from curate.errors import InputError
@@ -15,6 +15,7 @@ from curate.preparation import Prepared
 from curate.requests import TokenWeights
 from curate.selectors.matched import matched
 from curate.selectors.picks import Picks
+from curate.training.config import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -59,18 +60,23 @@ def choose_all(setup: Setup) -> Chosen:
         first = seed == design.seeds[0]
         base = design.recipe.model_copy(update={"seed": seed})
         for choice in choices(engine, prepared, design.methods, design.budgets, seed, keep_scores=first):
-            positions, tokens = _in_order(choice.picks)
-            if not positions:
-                raise InputError(f"{choice.name} picks no row at a budget of {choice.budget}")
             costs[choice.name, str(choice.budget), seed] = Cost(*engine.cost(choice.seen, choice.method))
-            recipe = choice.method.training(choice.data, choice.seen, base)
-            arms.append(Arm(choice.name, str(choice.budget), seed, positions, recipe, _kind(choice.name), tokens=tokens))
+            arms.append(chosen_arm(choice, base))
             if first and choice.budget == most:
                 shown.append(Picked.of(choice))
     if design.full:
         arms += _full(prepared, design)
     arms.append(Arm("untrained", "0", design.seeds[0], (), None, "untrained"))
     return Chosen(arms, costs, shown)
+
+
+def chosen_arm(choice: Choice, recipe: TrainConfig) -> Arm:
+    """The arm of what a method picked, trained by a recipe that has its seed. Raises InputError when it picked nothing."""
+    positions, tokens = _in_order(choice.picks)
+    if not positions:
+        raise InputError(f"{choice.name} picks no row at a budget of {choice.budget}")
+    own = choice.method.training(choice.data, choice.seen, recipe)
+    return Arm(choice.name, str(choice.budget), recipe.seed, positions, own, _kind(choice.name), tokens=tokens)
 
 
 def _in_order(picks: Picks) -> Chose:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from curate.comparison.arms import Bench
-from curate.comparison.design import Design, Setup, set_up
+from curate.comparison.design import Design, set_up
 from curate.estimate import Calibration, Step, estimate, peak_memory, training, typical
 from curate.evaluation.tasks import evaluate
 from curate.lm.models import forward_flops
@@ -50,7 +50,7 @@ def estimate_compare(**asked: Any) -> list[Step]:
             steps.append(training(name, bench.model, prepared.rows, anew[0].recipe, calibration, times=len(anew)))
     for text in left_out(design):
         bench.engine.note(text)
-    return steps + _evaluations(setup, arms + 1)
+    return steps + evaluations(setup.bench, arms + 1)
 
 
 def left_out(design: Design) -> list[str]:
@@ -70,8 +70,8 @@ def _serves(bench: Bench, fit: Fit, plan: Plan) -> bool:
     return bench.may_serve(fit) and made
 
 
-def _evaluations(setup: Setup, models: int) -> list[Step]:
-    bench = setup.bench
+def evaluations(bench: Bench, models: int) -> list[Step]:
+    """A line for each task: evaluating so many models on it, by what a few of its rows take."""
     network, tokenizer = bench.engine.load_plain(bench.model), bench.engine.tokenizer(bench.model)
     steps = []
     for task, rows in bench.tasks:

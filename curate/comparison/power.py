@@ -62,7 +62,7 @@ def what_it_would_take(difference: Difference, *, alpha: float, power: float = 0
         return _power(d, abs(d.mean), seeds, items, level) >= power
 
     most = MOST_ITEMS * d.n_items
-    seeds = _smallest(lambda s: enough(s, d.n_items), d.n_seeds + 1, MOST_SEEDS)
+    seeds = seeds_to_decide(d, alpha=alpha, power=power, family=family) or 0
     items = _smallest(lambda i: enough(d.n_seeds, i), d.n_items + 1, most)
     effect = f"To decide a difference of {d.mean:.2g} with {power:.0%} power at the level {level:.2g}"
     if seeds or items:
@@ -81,6 +81,16 @@ def what_it_would_take(difference: Difference, *, alpha: float, power: float = 0
         f"No realistic number of seeds or items would decide it: the observed difference is {d.mean:.2g}, and even "
         f"{MOST_SEEDS} seeds and {most:,} items detect nothing under {least:.2g}."
     )
+
+
+def seeds_to_decide(difference: Difference, *, alpha: float, power: float = 0.8, family: int) -> int | None:
+    """How many seeds would decide the observed difference on the same items, with this power; None where not even 100 would."""
+    d = difference
+    if not isfinite(d.se) or d.mean == 0:
+        return None
+    level = alpha / max(family, 1)
+    enough = lambda seeds: _power(d, abs(d.mean), seeds, d.n_items, level) >= power  # noqa: E731
+    return _smallest(enough, d.n_seeds + 1, MOST_SEEDS) or None
 
 
 def _power(d: Difference, effect: float, seeds: int, items: int, level: float) -> float:

@@ -50,7 +50,7 @@ def compare(
     confidence: float = 0.95,
     second_rate: float | None = SECOND_RATE,
     matched: Matched = "leaders",
-    controls: Sequence[str] = CONTROLS,
+    controls: Sequence[MethodLike] = CONTROLS,
     seed: int = 0,
 ) -> Verdict:
     """Train on each method's picks at each budget, and on random picks, at equal tokens, and compare on held-out rows.
@@ -66,15 +66,14 @@ def compare(
 
     matched      leaders: the best arm at each budget and all that beat random are also held against random rows with replies as
                  long; all: every selection is; none: none is.
-    controls     random, balanced and longest are always in, unless fewer are named; random is among them.
+    controls     what is compared beside the methods; random is always in.
 
     Raises InputError for whatever is wrong with the input.
     """
     setup = set_up(
         pool, methods, budgets=budgets, evals=evals, seeds=seeds, tokens=tokens, epochs=epochs, model=model,
         scorer_model=scorer_model, target=target, existing=existing, engine=engine, recipe=recipe, embedder=embedder, full=full,
-        margin=margin, confidence=confidence, second_rate=second_rate, matched=matched, controls=controls,
-        seed=seed,
+        margin=margin, confidence=confidence, second_rate=second_rate, matched=matched, controls=controls, seed=seed,
     )  # fmt: skip
     design, bench, prepared = setup.design, setup.bench, setup.prepared
     chosen = choose_all(setup)

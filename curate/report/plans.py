@@ -7,6 +7,8 @@ from typing import Any
 from rich.console import Console
 
 from curate import vectors
+from curate.automatic.search import laid_out, prepared
+from curate.automatic.spend import Ledger, Spend
 from curate.budget import Budget
 from curate.comparison.estimate import estimate_compare
 from curate.comparison.tables import duration
@@ -60,6 +62,15 @@ def plan_embedding(pool: Pool, embedder: str, *, engine: Engine, **asked: Any) -
 def plan_compare(*, engine: Engine, **asked: Any) -> dict[str, Any]:
     """What `curate.compare` would run; the notes say what it may run beyond that."""
     return _planned(estimate_compare(engine=engine, **asked), engine)
+
+
+def plan_auto(*, engine: Engine, spend: Any, **asked: Any) -> dict[str, Any]:
+    """How `curate.auto` would lay out its spend."""
+    ledger = Ledger(Spend.parse(spend))
+    with ledger.part("plan"):
+        search = prepared(engine=engine, **asked)
+        steps = laid_out(search, ledger)
+    return {"plan": as_lines(steps), "notes": [*search.remarks, *engine.notes]}
 
 
 def _planned(steps: Sequence[Step], engine: Engine) -> dict[str, Any]:

@@ -4,6 +4,7 @@
     rows/<address>/spec.json, part-*.arrow           one value per row id, computed once, added to in shards
     fits/<address>/spec.json, checksums.json, ...    something learned from a set of rows
     arms/<address>/...                               the training and evaluation of one arm
+    plans/<address>/...                              how a search lays out its spend, so that it goes on as it began
     hashes/*.json                                    content hashes of model files by path, size and time
     refs/*.json                                      the manifests made from this store: what `gc` keeps
 

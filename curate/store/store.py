@@ -15,7 +15,7 @@ from curate.store.checks import Damaged, address, canonical, check_folder, read_
 from curate.store.rows import RowArtifact, Shard
 
 STORE_VERSION = 2  # raise it when the files of a store are laid out in another way
-KINDS = ("rows", "fits", "arms")
+KINDS = ("rows", "fits", "arms", "plans")
 CHECKED_ON_USE = 64 << 20  # bytes; larger files of a fit (its weights) are checked by `curate store verify` alone
 
 

@@ -114,6 +114,8 @@ def describe(spec: Mapping[str, Any] | None, names: Mapping[str, str]) -> str:
         case "arm":
             tasks = ", ".join(str(task[0]) for task in spec.get("tasks", ()))
             return f"{who}, {_length(spec.get('recipe'))}, on {tasks}"
+        case "plan":
+            return f"plan of a search over {', '.join(map(str, spec.get('methods', ())))} by {who}"
         case kind:
             return str(kind)
 
