@@ -17,7 +17,7 @@ def show_replay(console: Console, found: Replayed, folder: str) -> None:
     said = {
         "same": f"same: curate {verb} makes {folder} again",
         "differs": f"differs: curate {verb} makes something else than {folder}",
-        "cannot": f"cannot: curate {verb} was not run again, {folder} cannot be made from what there is",
+        "cannot": f"cannot: {folder} cannot be made again from what there is, and curate {verb} was not run",
     }
     console.print(Text(printable(said[found.answer]), style=STYLE[found.answer]))
     for title, lines in (
@@ -28,7 +28,7 @@ def show_replay(console: Console, found: Replayed, folder: str) -> None:
         for line in lines:
             console.print(Text(printable(f"  {title}: {line}" if title else f"  {line}")), soft_wrap=True)
     if found.reused:
-        console.print(f"  {counted(found.reused)} of work came out of the store; --fresh computes everything anew")
+        console.print(f"  {counted(found.reused)} came out of the store; --fresh computes everything anew")
     if found.problems and found.verb != "conclude":
         console.print("  --moved OLD=NEW says where files lie now; --changed runs it on what there is")
     if found.out is not None:
