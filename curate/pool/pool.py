@@ -63,7 +63,7 @@ class Pool:
         return f"Pool({counted(len(self))} from {_some(self.report.files)}{sources}; columns {_some(self.column_names, 12)})"
 
     def _repr_html_(self) -> str:
-        from curate.notebook import pool_html
+        from curate.html import pool_html
 
         return pool_html(self)
 
