@@ -13,6 +13,7 @@ from curate.selectors.similarity import Similarity
 from curate.signals import RowScore, RowVector
 
 COSINE = Similarity("cosine")
+BLOCK = 2**14  # rows whose middles are held at once
 DIGITS = 6  # of distances: what lies nearer is as far
 
 
@@ -61,9 +62,20 @@ def clustered(
     else:
         many = max(1, math.isqrt(len(rows))) if k == "auto" else best_k(units, rng)
     clusters = kmeans(units, many, rng, starts=starts)
-    middles = np.zeros((int(clusters.max(initial=-1)) + 1, units.shape[1]))
-    np.add.at(middles, clusters, units)
-    lengths = np.linalg.norm(middles, axis=1, keepdims=True)
-    middles = np.divide(middles, lengths, out=np.zeros_like(middles), where=lengths > 0)
-    cosine = np.einsum("nd,nd->n", units, middles[clusters], dtype=np.float64)
+    middles = middles_of(units, clusters)
+    cosine = np.empty(len(rows))
+    for start in range(0, len(rows), BLOCK):
+        part = slice(start, start + BLOCK)
+        cosine[part] = np.einsum("nd,nd->n", units[part], middles[clusters[part]], dtype=np.float64)
     return Clustered(rows, units, clusters, np.round(1 - cosine, DIGITS), given.reasons)
+
+
+def middles_of(units: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+    """float64 [k, d]: the direction of each cluster's mean; zeros for clusters without rows, or without a direction."""
+    sums = np.zeros((int(clusters.max(initial=-1)) + 1, units.shape[1]))
+    order = np.argsort(clusters, kind="stable")
+    for members in np.split(order, np.flatnonzero(np.diff(clusters[order])) + 1):
+        if len(members):
+            sums[clusters[members[0]]] = units[members].sum(axis=0, dtype=np.float64)
+    lengths = np.linalg.norm(sums, axis=1, keepdims=True)
+    return np.divide(sums, lengths, out=np.zeros_like(sums), where=lengths > 0)

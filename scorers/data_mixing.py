@@ -66,13 +66,14 @@ class DataMixing(Method):
     def _parts(self, data: Data, sources: list[str | None]) -> tuple[dict[str | None, np.ndarray], dict[str | None, np.ndarray]]:
         """(rows held out of each source, its other rows in a random order); nothing where there is one source."""
         rng, held, rest = np.random.default_rng(data.seed), {}, {}
-        for source in sorted(set(sources), key=lambda name: (name is None, name or "")):
+        names = sorted(set(sources), key=lambda name: (name is None, name or ""))
+        for source in names if len(names) > 1 else ():
             rows = rng.permutation(np.flatnonzero([s == source for s in sources]))
             if len(rows) < 2:
                 raise InputError(f"{self.name}: the source {source!r} has one row; a source needs two at least")
             many = max(1, min(self.held_out, len(rows) // 5))
             held[source], rest[source] = rows[:many], rows[many:]
-        return (held, rest) if len(held) > 1 else ({}, {})
+        return held, rest
 
     def _trainings(self, data: Data, rest: dict[str | None, np.ndarray]) -> list[dict[str | None, np.ndarray]]:
         """The rows of each source in each training."""

@@ -13,6 +13,7 @@ from curate.requests import Request
 from curate.selectors.kmeans import kmeans
 from curate.signals import RowScore
 from scorers.aimed import COSINE, POOLING, Pooling, pooled, target_of
+from scorers.clustered import middles_of
 
 
 class MASS(Method):
@@ -44,7 +45,8 @@ class MASS(Method):
         if target.is_null.all():
             raise InputError(f"{self.name}: no row of the target has a vector to compare with")
         aims = COSINE.features(target.values[~target.is_null])
-        middles = _middles(aims, kmeans(aims, self.skills, rng, starts=5))
+        middles = middles_of(aims, kmeans(aims, self.skills, rng, starts=5))
+        middles = middles[middles.any(axis=1)]  # of clusters that have rows
         graph = skill_graph(aims @ middles.T, self.per_row)
         match = np.maximum(COSINE.features(pool.values[there]) @ middles.T, 0.0)
         towards = match @ graph
@@ -65,10 +67,3 @@ def skill_graph(likeness: np.ndarray, per_row: int) -> np.ndarray:
     np.fill_diagonal(together, 0.0)
     pairs = together.sum()
     return np.diag(nodes / nodes.sum()) + (together / pairs if pairs else together)
-
-
-def _middles(units: np.ndarray, clusters: np.ndarray) -> np.ndarray:
-    """float64 [k, d]: the unit mean of each cluster that has a row and a direction."""
-    sums = np.stack([units[clusters == cluster].sum(axis=0) for cluster in np.unique(clusters)])
-    lengths = np.linalg.norm(sums, axis=1, keepdims=True)
-    return np.divide(sums, lengths, out=np.zeros_like(sums), where=lengths > 0)

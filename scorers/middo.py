@@ -15,6 +15,7 @@ from curate.quality import DESCRIPTION, NONE, quality, quality_readers, quality_
 from curate.requests import Embed, Fit, HiddenStates, Observe, Request
 from curate.selectors.picks import Picks, prefix, shortfall
 from curate.signals import RowScore
+from curate.wording import counted
 
 if TYPE_CHECKING:
     import polars as pl
@@ -100,7 +101,8 @@ class Middo(Method):
 
     def remarks(self, data: Data, signal: Flagged) -> list[str]:
         """How many rows each flag is of."""
-        return [f"{int(where.sum()):,} rows flagged for {name}" for name, where in signal.flags.items()]
+        raised = [name for name in signal.flags if name != POOR or self.quality != NONE]
+        return [f"{counted(int(signal.flags[name].sum()))} flagged for {name}" for name in raised]
 
     def choose(self, signal: Flagged, table: "pl.DataFrame", limit: "Limit", rng: np.random.Generator) -> Picks:
         """The rows of fewest flags at random, or those of most; `stratum` says which flags."""

@@ -8,7 +8,7 @@ from curate.lm.models import ModelSpec
 from curate.method import Data
 from curate.plan import Pass, Plan, describe, merge
 from curate.registry import make_method
-from curate.requests import Fit, Observe, Rows
+from curate.requests import Column, Fit, Observe, Rows, Texts
 from curate.training.config import TrainConfig
 
 MODEL, OTHER = ModelSpec("org/base"), ModelSpec("org/other")
@@ -77,6 +77,14 @@ def test_every_request_is_answered_and_nothing_else(requests):
     assert len(set(keys)) == len(keys) and len(set(plan.fits)) == len(plan.fits)
     for step in plan.passes:
         assert step.model in plan.fits or not (isinstance(step.model, Fit) and step.forwards)
+
+
+def test_what_the_pool_itself_tells_needs_nothing():
+    told = [Texts(POOL, "instruction"), Column(POOL, "tags")]
+    assert merge(told) == Plan() and [describe(request) for request in told] == [
+        "texts of pool, instruction",
+        "column tags of pool",
+    ]
 
 
 def test_nothing_is_asked_for():

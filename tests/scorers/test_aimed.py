@@ -18,6 +18,7 @@ from curate.preparation import prepare
 from curate.registry import make_method
 from curate.requests import Embed, HiddenStates, Rows, Texts
 from curate.selection import select
+from curate.selectors.transport import duals
 from curate.signals import RowValues, RowVector
 from curate.store import Store
 from scorers.bm25 import bm25
@@ -216,6 +217,16 @@ def test_got_d_keeps_what_the_pool_has_too_little_of():
     assert picks(made, signal, 10).index.min() >= 90 and not made.remarks(None, signal)
     made, signal = played("got-d:epsilon=0.02:iterations=1", data(100, 20), vectors(pool), vectors(target))
     assert "the transport was not done after 1 iterations" in made.remarks(None, signal)[0]
+
+
+def test_got_d_calibration_keeps_the_order_of_the_duals():
+    rng = np.random.default_rng(0)
+    pool, target = rng.normal(size=(40, 3)), rng.normal(size=(6, 3))
+    _, signal = played("got-d", data(40, 6), vectors(pool), vectors(target))
+    units = [(part / np.linalg.norm(part, axis=1, keepdims=True)) for part in (pool, target)]
+    raw = duals(*units, epsilon=0.1).rows
+    assert np.argsort(signal.values).tolist() == np.argsort(raw).tolist()
+    np.testing.assert_allclose(signal.values, raw - (raw.sum() - raw) / 39, atol=1e-5)
 
 
 @pytest.fixture(scope="module")

@@ -104,7 +104,7 @@ def test_middo_flags_what_is_planted():
     assert (
         clean.index[-2:].tolist() == [11, 3] and 7 in clean.index[:18] and clean.reason[-1] == "flagged for complexity, quality"
     )
-    assert made.remarks(None, signal)[0] == "1 rows flagged for complexity"
+    assert made.remarks(None, signal)[0] == "1 row flagged for complexity"
     queue = picks(make_method("middo:keep=flagged"), signal, 3)
     assert queue.index.tolist() == [3, 11, 7] and queue.stratum == ["complexity, quality", "quality", "diversity"]
 
@@ -301,6 +301,7 @@ def test_data_mixing_gives_a_source_what_its_law_asks_for():
     sources[:] = ["one"] * 600
     made, signal = played("data-mixing", data(600), answer)
     assert len(picks(made, signal, 5)) == 5 and "nothing to mix" in made.remarks(None, signal)[0]
+    assert not make_method("data-mixing")._parts(data(1), ["one"])[0]
     sources[0] = "lonely"
     with pytest.raises(InputError, match="the source 'lonely' has one row"):
         played("data-mixing", data(600), answer)
