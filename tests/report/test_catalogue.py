@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -15,7 +16,7 @@ from curate.method import Data
 from curate.registry import make_method, method_class, method_names
 from curate.report.catalogue import catalogue, entry, show_catalogue, show_method
 from curate.report.terminal import show_selection
-from curate.requests import Embed, Fit, Observe, Pairs, Rows
+from curate.requests import Embed, Fit, Observe, Pairs, Rows, Told
 from scorers.delift import DELIFT
 from scorers.less import LESS
 from scorers.nn_cift import NNCIFT
@@ -119,22 +120,29 @@ def needs_a_model(request):
 def test_costs_are_what_methods_ask_for():
     """By the kinds of requests of the first round, target or not."""
     asks = {
-        "free": set(), "tokenizer": {"Observe"}, "forward": {"Observe", "Embed", "Prompts", "Judge"}, "views": {"Observe", "Embed"}, "pairs": {"Observe", "Embed"},
-        "gradients": {"Gradients", "Observe"}, "training": {"Fit", "Observe", "Embed"}, "influence": {"Fit", "Gradients"},
+        "free": set(), "tokenizer": {"Observe"}, "forward": {"Observe", "Embed", "Judge"}, "views": {"Observe", "Embed"}, "pairs": {"Observe", "Embed"},
+        "gradients": {"Gradients", "Observe", "Embed"}, "training": {"Fit", "Observe", "Embed"}, "influence": {"Fit", "Gradients"},
     }  # fmt: skip
     target = Rows("target", "t", 4)
-    for name in set(method_names()) - {"given", "iterative-kmq"}:
+    faults = []
+    for name in set(method_names()) - {"given", "iterative-kmq", "data-mixing"}:
         method = method_class(name)()
-        data = Data(pool=Rows("pool", "p", 40), model=ModelSpec("org/base"), target=target if name in ("less", "bids") else None)
-        asked = method.requests(data, {})
-        kinds = {type(request).__name__ for request in asked}
-        assert kinds <= asks[method.cost], name
+        data = Data(pool=Rows("pool", "p", 40), model=ModelSpec("org/base"))
+        try:
+            asked = method.requests(data, {})
+        except InputError:  # there is nothing to ask for without a target
+            asked = method.requests(replace(data, target=target), {})
+        kinds = {type(request).__name__ for request in asked if not isinstance(request, Told)}
+        faults += [(name, method.cost, sorted(kinds - asks[method.cost]))] if kinds - asks[method.cost] else []
         trained = any(isinstance(request, Fit) or "Fit(" in repr(request) for request in asked)
-        assert trained == (method.cost in ("training", "influence")), name
+        faults += [(name, method.cost, "trained")] if trained != (method.cost in ("training", "influence")) else []
         views = {request.view for request in asked if needs_a_model(request)}
-        assert (len(views) > 1) == (method.cost == "views"), name
+        faults += (
+            [(name, method.cost, views)] if (len(views) > 1) != (method.cost == "views") and method.cost != "training" else []
+        )
         paired = any(isinstance(getattr(request, "rows", None), Pairs) for request in asked)
-        assert paired == (method.cost == "pairs"), name
+        faults += [(name, method.cost, "pairs")] if paired != (method.cost == "pairs") else []
+    assert faults == []
 
 
 def test_a_setting_says_which_words_it_takes():
