@@ -34,11 +34,13 @@ lint: setup
 test: lint
 	$(BIN)/python -m pytest
 
-# Some ten minutes on one core and the property tests on new examples; the simulation, stopped, goes on where it was.
+# Some ten minutes on one core and the property tests on new examples; the simulation and the kills (half an hour), stopped,
+# go on where they were.
 soak: setup
 	HYPOTHESIS_PROFILE=search $(BIN)/python -m pytest $$(grep -rl hypothesis tests --include='test_*.py')
 	mkdir -p build
 	$(BIN)/python benchmarks/verdict_simulation.py --kept build/verdict_simulation.json
+	$(BIN)/python benchmarks/faults/kills.py --kept build/faults/kills.json
 
 # Speed beside peers: an hour on two idle cores; stopped, it goes on where it was.
 bench: setup

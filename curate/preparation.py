@@ -20,6 +20,7 @@ from curate.evaluation.tasks import Task
 from curate.lm.models import ModelSpec
 from curate.method import Data, Method
 from curate.pool import Pool, TokenLabels, kept_repeats, read_labels, read_pool
+from curate.pool.expansion import MAX_EXPANSION
 from curate.pool.memory import is_path
 from curate.pool.origin import Origin
 from curate.registry import build, label, make_method
@@ -61,21 +62,23 @@ class Prepared:
     truncated: int  # rows that are cut, as the model to be trained has them
 
 
-def as_pool(pool: PoolLike, *, columns: Mapping[str, str] | None = None, limit: int | None = None) -> Pool:
+def as_pool(
+    pool: PoolLike, *, columns: Mapping[str, str] | None = None, limit: int | None = None, max_expansion: float = MAX_EXPANSION
+) -> Pool:
     """A Pool as it is, anything else as `read_pool` reads it; the folder of a selection stands for the data in it.
 
     Rows that a selection holds several times are one row each, to be repeated, and where it chose tokens the others do not
-    count; where its tokens are chosen in training, they are. `columns`, `limit`: as for `read_pool`. Raises InputError as it
-    does, and for selections whose token policies differ.
+    count; where its tokens are chosen in training, they are. `columns`, `limit`, `max_expansion`: as for `read_pool`. Raises
+    InputError as it does, and for selections whose token policies differ.
     """
     if isinstance(pool, Pool):
         return pool
     if not is_path(pool):
-        return read_pool(pool, columns=columns, limit=limit)
+        return read_pool(pool, columns=columns, limit=limit, max_expansion=max_expansion)
     paths = [pool] if isinstance(pool, (str, Path)) else list(pool)
     data = [selected_data(path) for path in paths]
     selected = [file for path, file in zip(paths, data, strict=True) if file is not path]
-    whole = kept_repeats(read_pool(data, columns=columns, limit=limit), selected)
+    whole = kept_repeats(read_pool(data, columns=columns, limit=limit, max_expansion=max_expansion), selected)
     chosen = [read_labels(tokens) for file in selected if (tokens := Path(file).with_name(TOKENS_FILE)).is_file()]
     if chosen:
         whole = whole.with_labels(TokenLabels({k: v for found in chosen for k, v in found.rows.items()}))

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from curate.budget import Budget
@@ -16,6 +15,7 @@ from curate.pool.sources import resolve
 from curate.registry import label, make_method
 from curate.resources import recipes, sample
 from curate.training.config import TrainConfig
+from curate.yamltext import MAX_BYTES, NotYaml, parse_yaml
 
 SAMPLE = "@sample/"  # begins a path: a split of the embedded sample
 EVALS = "@evals"  # among what is decontaminated: the evaluation sets of the recipe's own comparisons
@@ -226,13 +226,13 @@ def read_recipe(path: str | Path) -> Recipe:
 def read_yaml(path: str | Path, what: str) -> dict[str, Any]:
     """The mapping that a YAML file holds. Raises InputError for any other file. what: it is a mapping of."""
     try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        with Path(path).open("rb") as file:
+            data = parse_yaml(file.read(MAX_BYTES + 1))
     except OSError as error:
         raise InputError(f"the recipe {path} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or str(error)
-        raise InputError(f"the recipe {path} is not YAML{f', line {mark.line + 1}' if mark else ''}: {problem}") from None
-    if not isinstance(data, dict):
+    except NotYaml as error:
+        raise InputError(f"the recipe {path}: {error}") from None
+    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
         raise InputError(f"the recipe {path} is not a mapping of {what}")
     return data
 

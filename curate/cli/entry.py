@@ -1,5 +1,6 @@
 """Running a command line: its exit code, and one sentence on standard error when it fails."""
 
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -24,7 +25,7 @@ def _main(arguments: Sequence[str]) -> int:
     try:
         with _shown(arguments):
             code = int(app(args=list(arguments), prog_name="curate", standalone_mode=False) or 0)
-        return _stopped() if code == INTERRUPTED else code
+        return _stopped(arguments) if code == INTERRUPTED else code
     except typer.Exit as error:
         return error.exit_code
     except USAGE_ERROR as error:
@@ -34,11 +35,15 @@ def _main(arguments: Sequence[str]) -> int:
         where = error.ctx.command_path if error.ctx else "curate"
         return _say(f"{error.format_message().rstrip('.')}; see {where} --help", 2)
     except (typer.Abort, KeyboardInterrupt):
-        return _stopped()
+        return _stopped(arguments)
     except CurateError as error:
         if debug:
             raise
         return _say(str(error), 2 if isinstance(error, InputError) else 1)
+    except MemoryError:
+        if debug:
+            raise
+        return _say("the memory is not enough for this; what was computed before is kept", 1)
     except OSError as error:
         if debug:
             raise
@@ -62,10 +67,13 @@ def _shown(arguments: Sequence[str]) -> Any:
     return shown_on(Terminal(console(stderr=True), "--json" in arguments))
 
 
-def _stopped() -> int:
-    return _say("stopped; what was computed is in the store, and the same command goes on from there", INTERRUPTED)
+def _stopped(arguments: Sequence[str]) -> int:
+    again = shlex.join(["curate", *arguments])
+    return _say(f"stopped; what was computed is in the store, and the same command goes on from there: {again}", INTERRUPTED)
 
 
 def _say(text: str, code: int) -> int:
-    print(f"curate: {text}", file=sys.stderr)
+    from curate.report.table import harmless
+
+    print(f"curate: {harmless(' '.join(text.splitlines()))}", file=sys.stderr)
     return code

@@ -33,6 +33,10 @@ class PoolOptions:
     mapping: Annotated[list[str] | None, Option("--map", help="name a column by hand, canonical=yours; repeat")] = None
     limit: Annotated[int | None, Option("--limit", min=1, help="read the first N rows only")] = None
     strict: Annotated[bool, Option("--strict", help="stop when any row cannot be used")] = False
+    max_expansion: Annotated[
+        float,
+        Option("--max-expansion", min=1, metavar="RATIO", help="times its size that a compressed file may become"),
+    ] = 100
     near_duplicates: Annotated[
         str | None, Option("--near-duplicates", metavar="SIMILARITY", help="leave out rows as near as this to another; try 0.8")
     ] = None
@@ -60,7 +64,7 @@ class PoolOptions:
         from curate.pool import refine
         from curate.preparation import as_pool
 
-        pool = as_pool(self.pool, columns=key_values(self.mapping, "--map"), limit=self.limit)
+        pool = as_pool(self.pool, columns=key_values(self.mapping, "--map"), limit=self.limit, max_expansion=self.max_expansion)
         pool = refine(
             pool,
             near_duplicates=near,

@@ -9,9 +9,14 @@ from typing import Any
 
 
 def console(stderr: bool = False) -> Any:
+    """A console on which no text from data, such as a file's name, can drive the terminal."""
     from rich.console import Console
 
-    return Console(stderr=stderr, soft_wrap=False)
+    from curate.report.table import Harmless
+
+    shown = Console(stderr=stderr, soft_wrap=False)
+    shown.push_render_hook(Harmless())
+    return shown
 
 
 def say_written(out: Path | None) -> None:

@@ -214,7 +214,8 @@ def load_model(
 
     quantization: 4bit holds its linear layers, but for the output head, as NF4 with quantised constants (QLoRA, arXiv
     2305.14314); they compute in `dtype`.
-    Raises InputError when the folder does not hold a causal language model that can be loaded, and without bitsandbytes.
+    Raises InputError when the folder does not hold a causal language model that can be loaded, or not all of its weights, and
+    without bitsandbytes.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -224,8 +225,10 @@ def load_model(
     if quantization == "4bit" and importlib.util.find_spec("bitsandbytes") is None:
         raise InputError("quantization: 4bit needs bitsandbytes; install it with: pip install 'curate[qlora]'")
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        _check_index(folder)
+        model, found = AutoModelForCausalLM.from_pretrained(
             folder,
+            output_loading_info=True,
             dtype=getattr(torch, dtype),
             use_safetensors=True,
             trust_remote_code=trust_remote_code,
@@ -238,6 +241,8 @@ def load_model(
                 f"the model in {folder} cannot be loaded: its weights have other sizes than config.json says"
             ) from error
         raise InputError(f"the model in {folder} cannot be loaded: {_in_short(error)}") from error
+    if found["missing_keys"]:  # transformers would go on with random numbers in their place
+        raise InputError(f"the model in {folder} cannot be loaded: its weights lack {min(found['missing_keys'])}")
     if quantization == "none":
         return model.to(device).eval()
     for module in model.modules():
@@ -246,6 +251,14 @@ def load_model(
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
     return model.eval()
+
+
+def _check_index(folder: Path) -> None:
+    """Raises ValueError where the index of the weights names files of another kind, which transformers would unpickle."""
+    for index in folder.glob("*.safetensors.index.json"):
+        for name in orjson.loads(index.read_bytes())["weight_map"].values():
+            if Path(name).name != name or not name.endswith(".safetensors"):
+                raise ValueError(f"{index.name} names {name}, which is not a safetensors file beside it")
 
 
 def _in_4_bits(dtype: str) -> Any:

@@ -20,7 +20,8 @@ def read_csv(stream: IO[bytes], name: str) -> Iterator[Batch]:
     and where a row is larger than the limit, for then nobody knows where it ends.
     """
     csv.field_size_limit(reasons.MAX_ROW_BYTES)  # of the process; the library's own default is 128 KiB
-    reader = csv.reader(_lines(stream, name))
+    lines_read = _Lines(stream, name)
+    reader = csv.reader(lines_read)
     header: list[str] = []
     lines: list[int] = []
     records: list[Record | Unusable] = []
@@ -30,6 +31,7 @@ def read_csv(stream: IO[bytes], name: str) -> Iterator[Batch]:
     try:
         for cells in reader:
             line, begins = begins, reader.line_num + 1
+            lines_read.row_begins(begins)
             if not cells:
                 continue
             if not header:
@@ -49,15 +51,32 @@ def read_csv(stream: IO[bytes], name: str) -> Iterator[Batch]:
         yield Batch(lines, records, raw)
 
 
-def _lines(stream: IO[bytes], name: str) -> Iterator[str]:
-    """The lines as text; bytes that are not UTF-8 become lone surrogates, which `_record` finds."""
-    limit = reasons.MAX_ROW_BYTES
-    number = 0
-    while line := stream.readline(limit):
-        number += 1
-        if len(line) == limit and not line.endswith(b"\n"):
-            raise InputError(f"{name}, line {number}: longer than {limit:,} bytes")
-        yield (line.removeprefix(BOM) if number == 1 else line).decode(errors="surrogateescape")
+class _Lines:
+    """The lines as text; bytes that are not UTF-8 become lone surrogates, which `_record` finds.
+
+    Raises InputError for a row over the limit, in one line or in several, which only an unclosed quote makes of honest files.
+    """
+
+    def __init__(self, stream: IO[bytes], name: str) -> None:
+        self._stream, self._name, self._number = stream, name, 0
+        self.row_begins(1)
+
+    def row_begins(self, number: int) -> None:
+        """A row begins on the line with this number."""
+        self._begins, self._left = number, reasons.MAX_ROW_BYTES
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._stream.readline(self._left + 1)
+        if not line:
+            raise StopIteration
+        self._number += 1
+        self._left -= len(line)
+        if self._left < 0:
+            raise InputError(f"{self._name}, line {self._begins}: a row of more than {reasons.MAX_ROW_BYTES:,} bytes")
+        return (line.removeprefix(BOM) if self._number == 1 else line).decode(errors="surrogateescape")
 
 
 def _checked_header(cells: list[str], name: str) -> list[str]:
@@ -65,6 +84,8 @@ def _checked_header(cells: list[str], name: str) -> list[str]:
         "".join(cells).encode()
     except UnicodeEncodeError:
         raise InputError(f"{name}: the header is not UTF-8") from None
+    if len(cells) > reasons.MAX_COLUMNS:
+        raise InputError(f"{name}: more than {reasons.MAX_COLUMNS:,} columns")
     twice = sorted({cell for cell in cells if cells.count(cell) > 1})
     if twice:
         raise InputError(f"{name}: more than one column is called {listed(twice[:1])}")

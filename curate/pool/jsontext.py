@@ -13,6 +13,7 @@ from curate.pool.reasons import Unusable
 from curate.pool.shapes import Shaper
 
 MAX_DOCUMENT_BYTES = 1024**3  # a JSON document must be parsed whole; above this it should be JSON lines
+MAX_DOCUMENT_VALUES = 30_000_000  # each takes some 60 bytes of memory, however few of the file
 BOM = b"\xef\xbb\xbf"
 
 
@@ -117,6 +118,8 @@ def read_json(open_: Callable[[], AbstractContextManager[IO[bytes]]], name: str,
     text = text.removeprefix(BOM)
     if not text.strip():
         return
+    if text.count(b",") + text.count(b"[") + text.count(b"{") > MAX_DOCUMENT_VALUES:
+        raise InputError(f"{name}: a JSON document of more than {MAX_DOCUMENT_VALUES:,} values; put it into JSON lines")
     try:
         rows = _rows(orjson.loads(text), name, shaper)
     except orjson.JSONDecodeError as error:

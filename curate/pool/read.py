@@ -16,6 +16,7 @@ from curate.errors import InputError
 from curate.pool import reasons
 from curate.pool.batches import Batch
 from curate.pool.builder import Builder
+from curate.pool.expansion import MAX_EXPANSION
 from curate.pool.gather import starts_of
 from curate.pool.memory import in_memory, is_path
 from curate.pool.origin import Origin
@@ -33,6 +34,7 @@ def read_pool(
     *,
     columns: Mapping[str, str] | None = None,
     limit: int | None = None,
+    max_expansion: float = MAX_EXPANSION,
 ) -> Pool:
     """Reads conversations from files, or from rows in memory, into a pool.
 
@@ -41,6 +43,7 @@ def read_pool(
              `hub:org/name`). Or rows themselves: a list of dicts, a datasets.Dataset, a frame of polars, pandas or pyarrow
     columns  canonical name -> the user's column, where the names differ from those of the known shapes
     limit    reads the first so many rows only, over all files
+    max_expansion  how many times its own size a compressed file may become, once that is more than 256 MiB
 
     A row that cannot be used is in `report.rejected`; of equal conversations the first stays. Raises InputError when a
     path is missing or cannot be read, when nothing in a file has a known shape, when no row is usable, and for a
@@ -48,7 +51,7 @@ def read_pool(
     """
     if limit is not None and limit < 1:
         raise InputError(f"the limit on rows must be at least 1, and is {limit}")
-    reading = _Reading(Shaper(columns), limit)
+    reading = _Reading(Shaper(columns), limit, max_expansion)
     given: list[str | Path] = []
     if is_path(paths):
         given = [paths] if isinstance(paths, str | Path) else list(paths)
@@ -80,8 +83,8 @@ def _collector_paused() -> Iterator[None]:
 class _Reading:
     """What has been read so far."""
 
-    def __init__(self, shaper: Shaper, limit: int | None) -> None:
-        self.shaper = shaper
+    def __init__(self, shaper: Shaper, limit: int | None, max_expansion: float) -> None:
+        self.shaper, self._max_expansion = shaper, max_expansion
         self._left = limit
         self._builder = Builder()
         self._files: list[str] = []
@@ -101,7 +104,7 @@ class _Reading:
         self._files.append(source.name)
         rows_before, rejected_before = self._rows_in, len(self._rejected)
         keys: dict[str, bool] = {}  # columns of rows without a known shape, and which hold text
-        with closing(open_batches(source, self.shaper, self._left)) as batches:
+        with closing(open_batches(source, self.shaper, self._left, self._max_expansion)) as batches:
             for batch in batches:
                 if self._left is not None:
                     batch = batch.head(self._left)
@@ -125,14 +128,14 @@ class _Reading:
         kept: list[int] = []
         for at, record in enumerate(batch.records):
             if isinstance(record, Unusable):  # not raised again: a stored exception would tie its frames into a cycle
-                self._rejected.append(Rejected(name, lines[at], str(record), self._text(raw, at)))
+                self._reject(Rejected(name, lines[at], str(record), self._text(raw, at)))
                 continue
             try:
                 add(shape(record), name, lines[at])
             except Unusable as fault:
                 if fault.reason in reasons.NO_SHAPE and len(keys) < 100 and isinstance(record, dict):
                     keys.update(_text_columns(raw if isinstance(raw, pa.Table) else record))
-                self._rejected.append(Rejected(name, lines[at], str(fault), self._text(raw, at)))
+                self._reject(Rejected(name, lines[at], str(fault), self._text(raw, at)))
                 continue
             kept.append(at)
             if isinstance(raw, list):
@@ -145,6 +148,11 @@ class _Reading:
         else:
             self._blocks.append(pa.array([raw[at] for at in kept], type=pa.large_binary()))
         self._places.append((name, [lines[at] for at in kept] if len(kept) < len(lines) else lines))
+
+    def _reject(self, row: Rejected) -> None:
+        self._rejected.append(row)
+        if len(self._rejected) > reasons.MAX_REJECTED:
+            raise InputError(f"more than {reasons.MAX_REJECTED:,} rows cannot be used; {row.file}, line {row.line}: {row.reason}")
 
     def _note_keys(self, keys: tuple[str, ...], name: str, line: int) -> None:
         if keys in self._key_sets:
@@ -162,7 +170,7 @@ class _Reading:
         else:
             try:
                 text = orjson.dumps(raw.slice(at, 1).to_pylist()[0], default=str).decode()
-            except (UnicodeDecodeError, orjson.JSONEncodeError):
+            except (ValueError, OverflowError, orjson.JSONEncodeError, pa.ArrowException):
                 return None
         return text[: reasons.RECORD_TEXT_CHARS]
 

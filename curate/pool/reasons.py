@@ -5,6 +5,7 @@ from collections.abc import Iterable
 MAX_ROW_BYTES = 4 * 1024 * 1024  # of the row as it stands in the file; no chat template makes sense of more
 MAX_DEPTH = 64  # levels of nesting in a row; what real tool schemas have is well under 20
 MAX_COLUMNS = 1000  # different columns over all files; more means that keys hold values
+MAX_REJECTED = 5_000_000  # rows over all files, each of which is listed
 RECORD_TEXT_CHARS = 2000  # of a rejected row kept for the reader of rejected.jsonl
 RECORD_TEXT_ROWS = 10_000  # rejected rows of which the text is kept, so that a wrong file does not fill the memory
 
@@ -13,6 +14,7 @@ NOT_OBJECT = "not an object"
 NOT_UTF8 = "not UTF-8"
 TOO_LARGE = "too large"
 TOO_DEEP = "too deeply nested"
+UNWRITABLE = "a value that JSON cannot hold"
 CUT_OFF = "wrong number of columns"
 UNKNOWN_SHAPE = "no known shape"
 MISSING_REPLY = "missing reply"
@@ -33,7 +35,8 @@ NO_CHOICES = "no choices"
 NO_RIGHT_CHOICE = "no right choice"
 
 REASONS = (
-    NOT_JSON, NOT_OBJECT, NOT_UTF8, TOO_LARGE, TOO_DEEP, CUT_OFF, UNKNOWN_SHAPE, MISSING_REPLY, PREFERENCE, MISSING_MESSAGES,
+    NOT_JSON, NOT_OBJECT, NOT_UTF8, TOO_LARGE, TOO_DEEP, UNWRITABLE, CUT_OFF, UNKNOWN_SHAPE, MISSING_REPLY, PREFERENCE,
+    MISSING_MESSAGES,
     MESSAGES_NOT_LIST, MESSAGE_NOT_OBJECT, MISSING_ROLE, UNKNOWN_ROLE, CONTENT_NULL, CONTENT_NOT_TEXT, IMAGES,
     EMPTY_REPLY, NO_ASSISTANT, NO_PROMPT, WRONG_TYPE,
     NO_CHOICES, NO_RIGHT_CHOICE,

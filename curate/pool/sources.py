@@ -78,11 +78,27 @@ def _folder(folder: Path) -> list[Source]:
         return [Source(str(folder), folder, "saved")]
     try:
         sources = list(_readable(sorted(path for path in folder.rglob("*") if not _hidden(path.relative_to(folder)))))
+        _check_links(folder, sources)
     except OSError as error:
         raise InputError(f"{folder}: {error.strerror}") from None
     if not sources:
         raise InputError(f"{folder}: the folder holds nothing readable, which is {READABLE}")
     return sources
+
+
+def _check_links(folder: Path, sources: list[Source]) -> None:
+    """Raises InputError for a link to what lies outside the folder, which may be a file that nobody meant to train on.
+
+    The hub's cache is made of such links: its snapshots hold links to the blobs beside them.
+    """
+    inside = [folder.resolve()]
+    if "snapshots" in inside[0].parts:
+        inside.append(Path(*inside[0].parts[: inside[0].parts.index("snapshots")]) / "blobs")
+    for source in sources:
+        if not any(source.path.resolve().is_relative_to(place) for place in inside):
+            raise InputError(
+                f"{source.path}: a link to {source.path.resolve()}, outside the folder; name that file itself to read it"
+            )
 
 
 def _glob(pattern: str) -> list[Source]:

@@ -129,7 +129,8 @@ def read_adapted(model: Any, checkpoint: str | Path) -> PeftModel:
     Its parameters have the names that `read_optimizer` has. Raises InputError when the checkpoint has no adapters of its own.
     """
     folder = Path(checkpoint) / BESIDE
-    if not (folder / "adapter_config.json").is_file():
+    # Without the second, peft would look for a pickle.
+    if not all((folder / file).is_file() for file in ("adapter_config.json", "adapter_model.safetensors")):
         raise InputError(f"{checkpoint} has no adapters by themselves; train them with save_optimizer")
     with quiet():
         return PeftModel.from_pretrained(model, folder, is_trainable=True)

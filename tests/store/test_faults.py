@@ -242,7 +242,11 @@ def test_ctrl_c_in_the_middle_of_a_pass(score, make_pool, tmp_path):
     os.kill(child.pid, signal.SIGINT)
     code, out, err = child.wait()
     assert (code, out) == (130, "") and not (tmp_path / "scores").exists()
-    assert one_sentence(err) == "curate: stopped; what was computed is in the store, and the same command goes on from there"
+    said = one_sentence(err)
+    assert said.startswith(
+        "curate: stopped; what was computed is in the store, and the same command goes on from there: curate score "
+    )
+    assert said.endswith(" --overwrite") and str(pool) in said
     assert not list((tmp_path / "store").rglob("*.tmp"))
     again = score(pool)
     assert again.wait()[0] == 0 and sum(again.forwarded) < 240
