@@ -264,7 +264,7 @@ def test_debug_raises(select):
 
 FILES = {
     "selection.parquet", "scores.parquet", "data.parquet", "data.jsonl", "dataset_info.json", "train_trl.py", "axolotl.yaml",
-    "rejected.jsonl", "duplicates.jsonl", "manifest.json", "README.md", MARKER,
+    "rejected.jsonl", "duplicates.jsonl", "manifest.json", "README.md", "overview.json", MARKER,
 }  # fmt: skip
 
 

@@ -10,7 +10,8 @@ import pytest
 from curate.cli import _main
 from curate.errors import InputError
 from curate.report.page import render, write_report
-from curate.report.page.colours import ordered, roles
+from curate.report.page.colours import STAND_INS, ordered, roles
+from curate.report.page.scales import beyond, reach, round_steps
 from curate.report.page.text import plain
 
 
@@ -37,7 +38,7 @@ ALLOWED = {
     "html", "head", "meta", "link", "title", "style", "body", "nav", "a", "ol", "li", "main", "section", "h1", "h2", "h3", "p",
     "div", "dl", "dt", "dd", "bdi", "table", "thead", "tbody", "tr", "th", "td", "span", "i", "b", "small", "details", "summary",
     "ul", "figure", "figcaption", "svg", "g", "path", "rect", "text", "line", "article", "header", "footer", "code", "pre", "ins",
-    "del", "sup", "q", "br",
+    "del", "sup", "q", "br", "clippath", "defs",
 }  # fmt: skip
 
 
@@ -52,7 +53,7 @@ def assert_harmless(page):
         )
         link = attributes.get("href")
         assert link is None or link.startswith("#") or (tag, link) == ("link", "data:,"), (tag, attributes)
-        assert "url(" not in attributes.get("style", "")
+        assert "url(" not in attributes.get("style", "") and attributes.get("clip-path", "url(#clip").startswith("url(#clip")
     assert len([tag for tag, _ in found.elements if tag == "style"]) == 1 == page.count("</style>")
     hidden = [
         c for c in page if c in "\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\x1b\x00\x07\x08"
@@ -64,7 +65,7 @@ def assert_harmless(page):
 def test_a_page_says_the_verdict_and_every_arm(make_verdict):
     page = render(make_verdict(["lobass", "dpp"]))
     said = assert_harmless(page).said
-    assert "lobass at 10% beats random: held-out loss 1.800" in said
+    assert "lobass at 10% beats random." in said and "Held-out loss 1.800, 0.200 lower" in said
     for text in ("lobass", "dpp", "longest", "random", "untrained", "-0.200", "better", "undecided", "As it is."):
         assert text in said, text
     titles = re.findall(r"<h2>(.*?)</h2>", page)
@@ -103,6 +104,36 @@ def test_text_from_data_stays_text(make_verdict, hostile_selection, harm):
 )
 def test_hidden_characters_are_shown(text, shown):
     assert plain(text) == (text if shown is None else shown)
+
+
+def test_charts_have_no_colour_of_their_own(make_verdict):
+    """Else they could not follow light and dark; and no number in them is longer than a screen can show."""
+    page = render(make_verdict(["lobass", "dpp"]))
+    body = page[page.index("</style>") :]
+    assert 'stroke="var(--c0)"' in body and 'fill="var(--muted)"' in body
+    assert set(re.findall(r'(?:fill|stroke)="([^"]*)"', body)) <= {
+        "none",
+        "transparent",
+        *(f"var(--{role})" for role in STAND_INS),
+    }
+    assert not re.findall(r' (?:d|transform)="[^"]*\d\.\d{3,}', body)
+
+
+def arms(*differences, half=0.1):
+    return [{"diff_from_random": d, "ci_low": d - half, "ci_high": d + half} for d in differences]
+
+
+def test_one_arm_far_off_does_not_flatten_the_others():
+    near = arms(0.0, 0.1, -0.1, 0.2)
+    assert reach(near) == pytest.approx(0.3) and beyond(near) == []
+    far = arms(0.0, 0.1, -0.1, 0.2, 5.0)
+    assert reach(far) == pytest.approx(2.5 * 0.2) and [arm["diff_from_random"] for arm in beyond(far)] == [5.0]
+    assert reach(arms(0.0, half=0.0)) == 1.0
+
+
+def test_ticks_are_round():
+    assert round_steps(3, 120) == [5, 10, 20, 50, 100]
+    assert round_steps(0.02, 40_000) == [0.1, 1, 10, 100, 1000, 10_000]
 
 
 def test_colours_are_a_methods_own():

@@ -1,6 +1,7 @@
 """Charts by altair, drawn to SVG beforehand: a page with them needs no script, prints, and follows light and dark."""
 
 import re
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ from curate.report.page.colours import STAND_INS, themed
 from curate.report.page.text import plain
 
 WIDE, NARROW = 680, 330  # units of a chart's width, on a screen and on a phone
+SMALL = 225  # and of one of several beside each other
+LARGEST = 1.3  # how much a chart may grow with its column
 
 INK, MUTED, LINE, POOL = (STAND_INS[role] for role in ("ink", "muted", "line", "pool"))
 CONFIG: dict[str, Any] = {
@@ -26,6 +29,8 @@ CONFIG: dict[str, Any] = {
 }  # fmt: skip
 
 _MARK = re.compile(r'<(path|rect|text|line) aria-label="([^"]*)" role="graphics-symbol" aria-roledescription="[^"]*"([^>]*?)/>')
+_LONG = re.compile(r"(?<=[ ,(\"MLHVAvhlaZz-])(\d+\.\d{3,})(?=[ ,)\"MLHVAvhlaZz-])")
+_CLIP = re.compile(r"(?<=[\"#])clip\d+(?=[\")])")
 _SIZE = re.compile(r'^<svg [^>]*?width="(\d+)"[^>]*?viewBox="([^"]*)">')
 
 
@@ -55,10 +60,15 @@ def drawn(chart: Any, said: str) -> Markup:
     svg = vl_convert.vegalite_to_svg(spec, config=CONFIG, allowed_base_urls=[])
     size = _SIZE.match(svg)
     assert size is not None
-    head = f'<svg class="chart" xmlns="http://www.w3.org/2000/svg" viewBox="{size[2]}" style="max-width:{size[1]}px" role="img" '
-    body = _MARK.sub(r"<\1\3><title>\2</title></\1>", svg[size.end() :])
+    body = _LONG.sub(lambda number: f"{float(number[1]):.2f}", svg[size.end() :])
+    most = round(LARGEST * int(size[1]))
+    head = f'<svg class="chart" viewBox="{size[2]}" style="max-width:{most}px" role="img" '
+    body = _MARK.sub(r"<\1\3><title>\2</title></\1>", body)
     body = re.sub(r' (?:aria-[a-z]+|role|pointer-events|stroke-miterlimit|font-family)="[^"]*"| opacity="1"', "", body)
     body = re.sub(r'<path class="(?:background|foreground)"[^>]*/>', "", body)
+    # The renderer numbers what marks are cut by on and on: a number that is the chart's own is the same in every run.
+    own = zlib.crc32(_CLIP.sub("", body).encode())
+    body = _CLIP.sub(f"clip{own:08x}", body)
     return Markup("%saria-label=%s>%s") % (Markup(head), Markup('"%s"') % plain(said), Markup(themed(body)))
 
 

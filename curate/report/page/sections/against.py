@@ -7,6 +7,7 @@ from curate.comparison.tables import lower_is_better
 from curate.report.page.charts import INK, MUTED, figure, method_colour, rows
 from curate.report.page.folder import Folder
 from curate.report.page.render import Section, filled
+from curate.report.page.scales import beyond, reach
 from curate.report.page.text import plain
 
 
@@ -20,14 +21,17 @@ def section(folder: Folder) -> Section | None:
         lambda width: _chart(folder, tested, name, width),
         f"difference from random in {name} for each method, with intervals",
     )
-    lower = lower_is_better(tested[0]["metric"])
-    html = filled("against", chart=chart, lower=lower, task=tested[0]["task"], confidence=folder.confidence)
+    about = {"lower": lower_is_better(tested[0]["metric"]), "task": tested[0]["task"], "confidence": folder.confidence}
+    html = filled("against", chart=chart, outside=beyond(tested), **about)
     return Section("budgets", "Against random", "Against random", html)
 
 
 def _chart(folder: Folder, tested: Sequence[Mapping[str, Any]], name: str, width: int) -> Any:
     import altair as alt
 
+    far = reach(tested)
+    low, high = (end([0.0, *(arm[side] for arm in tested)]) for end, side in ((min, "ci_low"), (max, "ci_high")))
+    scale = alt.Scale(domain=[max(-far, low), min(far, high)])
     points = [
         {
             "method": arm["method"],
@@ -40,11 +44,11 @@ def _chart(folder: Folder, tested: Sequence[Mapping[str, Any]], name: str, width
     ]
     axis = alt.Axis(title=None, grid=False, labelColor=INK, labelFontSize=13)
     y = alt.Y("method:N", sort=[plain(arm["method"]) for arm in tested], axis=axis)
-    x = lambda field: alt.X(f"{field}:Q", axis=alt.Axis(title=f"difference from random ({name})", format="+"))  # noqa: E731
+    x = lambda field: alt.X(f"{field}:Q", axis=alt.Axis(title=f"difference from random ({name})", format="+"), scale=scale)  # noqa: E731
     arms, colour = alt.Chart(rows(points)), method_colour(folder.colour)
     zero = alt.Chart(rows([{"zero": 0}])).mark_rule(color=MUTED, strokeDash=[5, 4], strokeWidth=1.5)
     return alt.layer(
         zero.encode(x="zero:Q"),
-        arms.mark_rule(strokeWidth=2.5).encode(x=x("low"), x2="high:Q", y=y, color=colour, description="text:N"),
-        arms.mark_point(filled=True, size=80, opacity=1).encode(x=x("x"), y=y, color=colour, description="text:N"),
+        arms.mark_rule(strokeWidth=2.5, clip=True).encode(x=x("low"), x2="high:Q", y=y, color=colour, description="text:N"),
+        arms.mark_point(filled=True, size=80, opacity=1, clip=True).encode(x=x("x"), y=y, color=colour, description="text:N"),
     ).properties(width=width - 130, height=alt.Step(34))

@@ -6,6 +6,7 @@ from typing import Any
 from curate.comparison.tables import lower_is_better, table_row, tables
 from curate.report.page.folder import Folder
 from curate.report.page.render import Section, filled
+from curate.report.page.scales import reach
 
 TESTED = ("control", "method")
 
@@ -26,17 +27,18 @@ def section(folder: Folder) -> Section | None:
 
 def _lines(arms: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The arms with their texts and, of those with an interval, where it lies in a cell from 0 to 100."""
-    ends = [abs(arm[end]) for arm in arms for end in ("ci_low", "ci_high") if arm["kind"] in TESTED and arm[end] is not None]
-    reach = max(ends, default=0.0) or 1.0
-    place = lambda value: 50 + 50 * max(-1.0, min(1.0, value / reach))  # noqa: E731
-    lines = []
+    far = reach([arm for arm in arms if arm["kind"] in TESTED])
+    place = lambda value: 50 + 50 * max(-1.0, min(1.0, value / far))  # noqa: E731
+    lines: list[dict[str, Any]] = []
     for arm in arms:
         known = arm["diff_from_random"] is not None and arm["ci_low"] is not None
         bar = None
         if known:
             low, high = place(arm["ci_low"]), place(arm["ci_high"])
-            bar = {"left": low, "width": high - low, "dot": place(arm["diff_from_random"])}
+            beyond = abs(arm["diff_from_random"]) > far
+            bar = {"left": low, "width": high - low, "dot": place(arm["diff_from_random"]), "beyond": beyond}
         half = f"±{(arm['ci_high'] - arm['ci_low']) / 2:.3f}" if known else ""
         first = arm["kind"] not in ("full", "ceiling", "untrained", "second rate")
-        lines.append({"arm": arm, "text": table_row(arm), "bar": bar, "half": half, "compared": first})
+        opens = bool(lines) and lines[-1]["compared"] and arm["budget"] != lines[-1]["arm"]["budget"]
+        lines.append({"arm": arm, "text": table_row(arm), "bar": bar, "half": half, "compared": first, "opens": opens})
     return lines

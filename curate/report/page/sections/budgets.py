@@ -10,6 +10,7 @@ from curate.report.page.charts import MUTED, POOL, figure, method_colour, rows
 from curate.report.page.colours import ordered
 from curate.report.page.folder import Folder
 from curate.report.page.render import Section, filled
+from curate.report.page.scales import beyond, reach
 
 SPREAD = 0.36  # of the way from one budget to the next that the methods at one share
 
@@ -24,8 +25,12 @@ def section(folder: Folder) -> Section | None:
     metric, seeds = str(tested[0]["metric"]), _per_seed(folder)
     name = metric.replace("_", " ")
     points, band = _points(tested, random, budgets), _band(random, seeds, budgets)
+    far, outside = reach(tested), beyond(tested)
+    ends = [end for point in band for end in (point["low"], point["high"], point["y"] - far, point["y"] + far)]
+    shown = [end for point in points for end in (point["low"], point["high"])]
+    domain = [max(min(ends), min(shown + ends[:2])), min(max(ends), max(shown + ends[:2]))]
     chart = figure(
-        lambda width: _chart(folder, points, band, name, width),
+        lambda width: _chart(folder, points, band, name, domain, width),
         f"{name} by budget for each method, with intervals; the grey band is random",
     )
     html = filled(
@@ -35,6 +40,7 @@ def section(folder: Folder) -> Section | None:
         colour=folder.colour,
         lower=lower_is_better(metric),
         band=bool(seeds),
+        outside=outside,
         task=tested[0]["task"],
         name=name,
         confidence=folder.confidence,
@@ -85,19 +91,26 @@ def _band(random: Mapping[str, float], seeds: Mapping[str, list[float]], budgets
     return found
 
 
-def _chart(folder: Folder, points: Sequence[Mapping[str, Any]], band: Sequence[Mapping[str, Any]], name: str, width: int) -> Any:
+def _chart(
+    folder: Folder,
+    points: Sequence[Mapping[str, Any]],
+    band: Sequence[Mapping[str, Any]],
+    name: str,
+    domain: Sequence[float],
+    width: int,
+) -> Any:
     import altair as alt
 
     budgets = folder.budgets
     labels = f"{json.dumps(budgets)}[datum.value]"
     axis = alt.Axis(values=list(range(len(budgets))), labelExpr=labels, title="budget", grid=False)
     x = alt.X("x:Q", axis=axis, scale=alt.Scale(domain=[-0.4, len(budgets) - 0.6], nice=False))
-    y = lambda field: alt.Y(f"{field}:Q", title=name, scale=alt.Scale(zero=False))  # noqa: E731
+    y = lambda field: alt.Y(f"{field}:Q", title=name, scale=alt.Scale(domain=list(domain), clamp=False))  # noqa: E731
     random, arms, colour = alt.Chart(rows(band)), alt.Chart(rows(points)), method_colour(folder.colour)
     return alt.layer(
         random.mark_area(color=POOL, opacity=0.55).encode(x=x, y=y("low"), y2="high:Q"),
         random.mark_line(color=MUTED, strokeWidth=1.5, strokeDash=[5, 4]).encode(x=x, y=y("y")),
-        arms.mark_line(strokeWidth=1.5, opacity=0.55).encode(x=x, y=y("y"), color=colour),
-        arms.mark_rule(strokeWidth=2).encode(x=x, y=y("low"), y2="high:Q", color=colour, description="text:N"),
-        arms.mark_point(filled=True, size=60, opacity=1).encode(x=x, y=y("y"), color=colour, description="text:N"),
+        arms.mark_line(strokeWidth=1.5, opacity=0.55, clip=True).encode(x=x, y=y("y"), color=colour),
+        arms.mark_rule(strokeWidth=2, clip=True).encode(x=x, y=y("low"), y2="high:Q", color=colour, description="text:N"),
+        arms.mark_point(filled=True, size=60, opacity=1, clip=True).encode(x=x, y=y("y"), color=colour, description="text:N"),
     ).properties(width=width - 70, height=340 if width > 400 else 300)

@@ -8,6 +8,7 @@ from curate.report.page.charts import MUTED, figure, method_colour, rows
 from curate.report.page.colours import ordered
 from curate.report.page.folder import Folder
 from curate.report.page.render import Section, filled
+from curate.report.page.scales import beyond, reach, round_steps
 
 LEAST = 0.01  # seconds; less is drawn as this on the logarithmic axis
 
@@ -18,8 +19,10 @@ def section(folder: Folder) -> Section | None:
     if not tested:
         return None
     name = str(tested[0]["metric"]).replace("_", " ")
-    points = [_point(arm) for arm in tested]
-    chart = figure(lambda width: _chart(folder, points, name, width), "gain over random against seconds for each method")
+    points, far = [_point(arm) for arm in tested], reach(tested)
+    low, high = min(0.0, *(point["low"] for point in points)), max(0.0, *(point["high"] for point in points))
+    domain = [max(-far, low), min(far, high)]
+    chart = figure(lambda width: _chart(folder, points, name, domain, width), "gain over random against seconds for each method")
     took = [cost_row(arm) for arm in folder.primary]
     html = filled(
         "gain",
@@ -29,6 +32,7 @@ def section(folder: Folder) -> Section | None:
         methods=ordered([arm["method"] for arm in tested]),
         colour=folder.colour,
         several=len(folder.budgets) > 1,
+        outside=beyond(tested),
     )
     return Section("gain", "Cost and gain", "Cost", html)
 
@@ -44,18 +48,20 @@ def _point(arm: Mapping[str, Any]) -> dict[str, Any]:
     return {"method": arm["method"], "x": seconds, "y": gain, "low": low, "high": high, "rows": arm["rows"], "text": said}
 
 
-def _chart(folder: Folder, points: Sequence[Mapping[str, Any]], name: str, width: int) -> Any:
+def _chart(folder: Folder, points: Sequence[Mapping[str, Any]], name: str, domain: Sequence[float], width: int) -> Any:
     import altair as alt
 
     arms, colour = alt.Chart(rows(points)), method_colour(folder.colour)
     zero = alt.Chart(rows([{"zero": 0}])).mark_rule(color=MUTED, strokeDash=[5, 4], strokeWidth=1.5)
-    axis = alt.Axis(title="seconds to choose and to train", grid=False, tickCount=4, format="~g")
-    x = alt.X("x:Q", scale=alt.Scale(type="log", nice=False, padding=20), axis=axis)
-    y = lambda field: alt.Y(f"{field}:Q", title=f"gain over random ({name})", axis=alt.Axis(format="+"))  # noqa: E731
+    seconds = [point["x"] for point in points]
+    first, last = min(seconds) / 1.5, max(seconds) * 1.5
+    axis = alt.Axis(title="seconds to choose and to train", grid=False, values=round_steps(first, last), format="~g")
+    x = alt.X("x:Q", scale=alt.Scale(type="log", nice=False, domain=[first, last]), axis=axis)
+    title, scale = f"gain over random ({name})", alt.Scale(domain=list(domain))
+    y = lambda field: alt.Y(f"{field}:Q", title=title, axis=alt.Axis(format="+"), scale=scale)  # noqa: E731
     largest = max(point["rows"] for point in points)
     size = alt.Size("rows:Q", scale=alt.Scale(domain=[0, largest], range=[20, 140]))
-    return alt.layer(
-        zero.encode(y="zero:Q"),
-        arms.mark_rule(strokeWidth=1.5, opacity=0.5).encode(x=x, y=y("low"), y2="high:Q", color=colour, description="text:N"),
-        arms.mark_point(filled=True, opacity=1).encode(x=x, y=y("y"), color=colour, size=size, description="text:N"),
-    ).properties(width=width - 70, height=300)
+    bars = arms.mark_rule(strokeWidth=1.5, opacity=0.5, clip=True).encode(y=y("low"), y2="high:Q")
+    dots = arms.mark_point(filled=True, opacity=1, clip=True).encode(y=y("y"), size=size)
+    drawn = [part.encode(x=x, color=colour, description="text:N") for part in (bars, dots)]
+    return alt.layer(zero.encode(y="zero:Q"), *drawn).properties(width=width - 70, height=300)

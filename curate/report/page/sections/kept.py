@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from curate.report.page.charts import POOL, STAND_INS, drawn, rows
+from curate.report.page.charts import POOL, SMALL, STAND_INS, drawn, rows
 from curate.report.page.folder import Folder
 from curate.report.page.render import Section, filled
+from curate.report.page.scales import round_steps
 
-WIDTH, HEIGHT = 320, 115
+HEIGHT = 95
 
 
 def section(folder: Folder) -> Section | None:
@@ -53,10 +54,8 @@ def _chart(folder: Folder, name: str, replies: Mapping[str, Any]) -> Any:
         for a, b, p, k in zip(edges, edges[1:], pool, kept, strict=False)
     ]  # fmt: skip
     data = alt.Chart(rows(bars))
-    ticks = [step * 10**power for power in range(7) for step in (1, 2, 5) if edges[0] <= step * 10**power <= edges[-1]]
-    ticks = ticks if len(ticks) < 9 else [tick for tick in ticks if str(tick)[0] == "1"]
     scale = alt.Scale(type="log", domain=[edges[0], edges[-1]], nice=False)
-    x = alt.X("x:Q", axis=alt.Axis(title=None, grid=False, values=ticks, format="~s"), scale=scale)
+    x = alt.X("x:Q", axis=alt.Axis(title=None, grid=False, values=round_steps(edges[0], edges[-1]), format="~s"), scale=scale)
     axis, to = alt.Axis(title=None, tickCount=2, format="%"), alt.Scale(domain=[0, most])
     y = lambda field: alt.Y(f"{field}:Q", axis=axis, scale=to)  # noqa: E731
     colour = STAND_INS[folder.colour[name]]
@@ -64,7 +63,7 @@ def _chart(folder: Folder, name: str, replies: Mapping[str, Any]) -> Any:
         alt.layer(
             data.mark_rect(color=POOL).encode(x=x, x2="x2:Q", y=y("pool"), y2=alt.datum(0), description="text:N"),
             data.mark_line(color=colour, interpolate="step-after", strokeWidth=2).encode(x=x, y=y("kept")),
-        ).properties(width=WIDTH, height=HEIGHT),
+        ).properties(width=SMALL, height=HEIGHT),
         f"lengths of replies that {name} kept, beside those of the pool",
     )
 

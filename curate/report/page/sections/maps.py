@@ -7,8 +7,8 @@ from curate.report.page.charts import POOL, STAND_INS, drawn, rows
 from curate.report.page.folder import Folder
 from curate.report.page.render import Section, filled
 
-CELLS = 36  # along each side, in which the rows of the pool are counted
-SIDE = 330
+CELLS = 32  # along each side, in which the rows of the pool are counted
+SIDE = 250
 
 
 def section(folder: Folder) -> Section | None:
@@ -45,5 +45,5 @@ def _chart(folder: Folder, name: str, ground: list[dict[str, Any]], kept: list[l
     pool = alt.Chart(rows(ground)).mark_rect(color=POOL, aria=False).encode(x=x, x2="x2:Q", y=y, y2="y2:Q", opacity=strength)
     points = alt.Chart(rows([{"x": a, "y": b, "text": text or "(no text)"} for a, b, text in kept]))
     colour = STAND_INS[folder.colour[name]]
-    picks = points.mark_point(filled=True, color=colour, size=26, opacity=0.75).encode(x=x, y=y, description="text:N")
+    picks = points.mark_point(filled=True, color=colour, size=20, opacity=0.75).encode(x=x, y=y, description="text:N")
     return drawn(alt.layer(pool, picks).properties(width=SIDE, height=SIDE), f"map of the pool with the picks of {name}")

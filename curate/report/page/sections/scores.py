@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from curate.report.page.charts import POOL, STAND_INS, drawn, rows
+from curate.report.page.charts import POOL, SMALL, STAND_INS, drawn, rows
 from curate.report.page.folder import Folder
 from curate.report.page.render import Section, filled
 
-WIDTH, HEIGHT = 320, 130
+HEIGHT = 105
 
 
 def section(folder: Folder) -> Section | None:
@@ -37,4 +37,4 @@ def _chart(folder: Folder, name: str, spread: dict[str, Any]) -> Any:
     bar = lambda field, fill: data.mark_rect(color=fill).encode(  # noqa: E731
         x=x, x2="x2:Q", y=y(field), y2=alt.datum(0), description="text:N"
     )
-    return drawn(alt.layer(bar("pool", POOL), bar("kept", colour)).properties(width=WIDTH, height=HEIGHT), f"scores of {name}")
+    return drawn(alt.layer(bar("pool", POOL), bar("kept", colour)).properties(width=SMALL, height=HEIGHT), f"scores of {name}")

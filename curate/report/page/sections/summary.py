@@ -22,7 +22,10 @@ def _verdict(verdict: dict[str, Any]) -> tuple[str, str, str]:
     headline = str(verdict["headline"])
     mood = "better" if " beats random:" in headline else "open"
     parts = _DETAIL.match(headline)
-    return (f"{parts['said']}.", parts["detail"].replace("; ", " · "), mood) if parts else (headline, "", mood)
+    if parts:
+        return f"{parts['said']}.", parts["detail"].replace("; ", " · "), mood
+    said, colon, detail = headline.partition(" beats random: ")
+    return (f"{said} beats random.", detail[:1].upper() + detail[1:], mood) if colon else (headline, "", mood)
 
 
 def _selection(folder: Folder) -> tuple[str, str, str]:
