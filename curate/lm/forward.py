@@ -95,7 +95,9 @@ def _step(head: "Head", states: torch.Tensor, labels: torch.Tensor) -> tuple[np.
     if not len(labels):
         return np.zeros(0, np.float32), np.zeros(0, np.float32)
     found = of_row(head, states, labels)
-    return np.array([found.along / found.norm], np.float32), np.array([found.squared**0.5], np.float32)
+    moved = found.squared**0.5
+    shorter = found.along / found.norm if found.norm else -moved  # a head of zeros only gets longer
+    return np.array([shorter], np.float32), np.array([moved], np.float32)
 
 
 def padded(rows: Encodings, side: Side = "right") -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -77,7 +77,7 @@ def test_budgets_that_make_no_sense(select, compare, tmp_path, budget):
 
 
 def test_an_unknown_method_names_close_ones(select, compare):
-    refused(select("--method", "longset"), "'longset'", "did you mean longest?")
+    refused(select("--method", "longset"), "'longset'", "did you mean longest")
     refused(select("--method", "zzzz"), "there are: balanced, bids, delift")
     refused(compare("--methods", "lobas,longest"), "'lobas'", "did you mean lobass")
     refused(compare("--methods", "longest,"), "no method is called ''")
@@ -212,7 +212,7 @@ def test_no_arguments_print_the_help(run):
         ("pool: pool.jsonl\nstages: []\n", ["'stages'"]),
         ("stages: [{train: {}}]\n", ["'pool'"]),
         ("pool: pool.jsonl\nstages: [{train: {}, select: {method: longest, budget: 10}}]\n", ["exactly one of"]),
-        ("pool: pool.jsonl\nstages: [{train: {}}, {select: {method: longset, budget: 10}}]\n", ["did you mean longest?"]),
+        ("pool: pool.jsonl\nstages: [{train: {}}, {select: {method: longset, budget: 10}}]\n", ["did you mean longest"]),
         ("pool: pool.jsonl\nstages: [{select: {method: longest, budget: 0}}]\n", ["'0'"]),
         ("pool: gone.jsonl\nstages: [{train: {}}]\n", ["gone.jsonl: no such file"]),
     ],
