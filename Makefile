@@ -10,7 +10,7 @@ export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: setup demo test soak bench lint clean
+.PHONY: setup demo test soak bench lint audit clean
 
 setup: $(STAMP)
 
@@ -41,6 +41,10 @@ soak: setup
 	mkdir -p build
 	$(BIN)/python benchmarks/verdict_simulation.py --kept build/verdict_simulation.json
 	$(BIN)/python benchmarks/faults/kills.py --kept build/faults/kills.json
+
+# Known vulnerabilities of what is pinned; it needs the network.
+audit: setup
+	$(BIN)/python .ci/audit
 
 # Speed beside peers: an hour on two idle cores; stopped, it goes on where it was.
 bench: setup
