@@ -31,8 +31,9 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# A file's tests stay in one process; each process has one thread.
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # Some ten minutes on one core and the property tests on new examples; the simulation and the kills (half an hour), stopped,
 # go on where they were.
