@@ -1,8 +1,8 @@
 """Pieces of work and who runs them. One graph of jobs, several executors: a plain loop here, Prefect in `flows`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 Kind = Literal["encode", "fit", "pass", "judge", "replies", "embed", "gradients", "selection", "arm", "verdict", "night"]
 
@@ -16,13 +16,47 @@ class Job:
     run: Callable[[], Any] = field(repr=False)
 
 
+class Piece(Protocol):
+    """A part of a job as plain values, so that any process that sees the store can do it.
+
+    run  does it, keeps what comes of it in the store, and returns its account. engine: a `curate.Engine`, which need not hold
+         the pools. advance: gets the number of units just done.
+    """
+
+    @property
+    def kind(self) -> Kind: ...
+
+    @property
+    def name(self) -> str: ...
+
+    def run(self, engine: Any, advance: Callable[[int], None]) -> Any: ...
+
+
 class Executor(Protocol):
-    """Runs jobs that do not depend on one another and gives their results in order."""
+    """Runs jobs that do not depend on one another, and pieces of a job, and gives what comes of them in order.
+
+    elsewhere  whether pieces run in other processes, several at a time.
+    """
+
+    @property
+    def elsewhere(self) -> bool: ...
 
     def run(self, jobs: Sequence[Job]) -> list[Any]: ...
 
+    def spread(self, pieces: Iterable[Piece], engine: Any, advance: Callable[[int], None]) -> Iterator[Any]: ...
 
-class Loop:
+
+class InTurn:
+    """Runs pieces one after the other, in this process."""
+
+    elsewhere: ClassVar[bool] = False
+
+    def spread(self, pieces: Iterable[Piece], engine: Any, advance: Callable[[int], None]) -> Iterator[Any]:
+        for piece in pieces:
+            yield piece.run(engine, advance)
+
+
+class Loop(InTurn):
     """The plain executor: one job after the other, in this process."""
 
     def run(self, jobs: Sequence[Job]) -> list[Any]:

@@ -1,6 +1,8 @@
 """The models of a run: what identifies them, how much of a conversation they read, and the one that is in memory."""
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +46,7 @@ class Models:
 
     def __post_init__(self) -> None:
         self._tokenizers: dict[ModelSpec, PreTrainedTokenizerBase] = {}
-        self._loaded: tuple[str, PreTrainedModel] | None = None
+        self._loaded: tuple[Hashable, Any] | None = None
         self._hashes = self.store.hash_cache()
 
     def weights_hash(self, model: ModelSpec) -> str:
@@ -98,10 +100,16 @@ class Models:
 
     def load_for_pass(self, key: str, folder: Path) -> "PreTrainedModel":
         """The model in a folder for forward passes, kept under `key` until another is asked for."""
+        device, trust = resolve_device(self.device), self.trust_remote_code
+        load = partial(load_model, folder, device=device, dtype=self.pass_dtype, trust_remote_code=trust)
+        network: PreTrainedModel = self.holding(key, load)
+        return network
+
+    def holding(self, key: Hashable, load: Callable[[], Any]) -> Any:
+        """What was loaded under a key, kept until something else is: one model in memory at a time."""
         if self._loaded is None or self._loaded[0] != key:
             self.unload()
-            device, trust = resolve_device(self.device), self.trust_remote_code
-            self._loaded = key, load_model(folder, device=device, dtype=self.pass_dtype, trust_remote_code=trust)
+            self._loaded = key, load()
         return self._loaded[1]
 
     def load_plain(self, model: ModelSpec, folder: Path | None = None) -> "PreTrainedModel":

@@ -1,7 +1,7 @@
 """One pass: a model over the rows of a view that lack something, shard by shard, into the store."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,11 @@ class Done:
     tokens: int = 0
     failed: dict[str, str] = field(default_factory=dict)
 
+    def add(self, other: "Done") -> None:
+        """Take in what came of another part."""
+        self.tokens += other.tokens
+        self.failed |= other.failed
+
 
 def record(
     network: "PreTrainedModel",
@@ -38,41 +43,64 @@ def record(
 ) -> Done:
     """Run a model over rows of a view and keep the observables that `artifacts` names, null with a reason where there is none.
 
-    missing  int64, positions of the rows to run. Shards are cut over all rows of the view, so a run that was killed goes
-             on with the same ones; each is kept as soon as it is done.
+    missing  int64, positions of the rows to run; in parts, each of which is kept as soon as it is done.
     """
+    result = Done()
+    for part in view_parts(view, missing):
+        result.add(record_part(network, part, artifacts, batch_tokens=batch_tokens, progress=progress))
+    return result
+
+
+def view_parts(view: View, missing: np.ndarray) -> Iterator[View]:
+    """What is missing of each shard."""
+    return map(view.part, parts(view.shards(SHARD_TOKENS), missing))
+
+
+def parts(shards: Sequence[np.ndarray], missing: np.ndarray) -> Iterator[np.ndarray]:
+    """The positions of each shard that are missing, where some are.
+
+    Shards are cut over all rows, so a run that was killed goes on with the same ones.
+    """
+    wanted = np.zeros(sum(map(len, shards)), dtype=bool)
+    wanted[missing] = True
+    for shard in shards:
+        if wanted[shard].any():
+            yield shard[wanted[shard]]
+
+
+def record_part(
+    network: "PreTrainedModel",
+    view: View,
+    artifacts: Mapping[str, RowArtifact],
+    *,
+    batch_tokens: int,
+    progress: Callable[[int], None],
+) -> Done:
+    """The same of all rows of a view, kept as one shard."""
     from curate.lm.shared_prefix import traces_of_view
 
-    result = Done()
+    result, began = Done(), time.perf_counter()
 
     def count(tokens: int) -> None:
         result.tokens += tokens
         progress(tokens)
 
-    wanted = np.zeros(len(view), dtype=bool)
-    wanted[missing] = True
     needs = tuple(dict.fromkeys(need for name in artifacts for need in OBSERVABLES[name].needs))
-    for shard in view.shards(SHARD_TOKENS):
-        part = shard[wanted[shard]]
-        if not len(part):
-            continue
-        began = time.perf_counter()
-        found: list[Trace | str] = [view.reasons[i] for i in part]
-        seen = np.array([i for i, reason in enumerate(found) if reason is None], dtype=np.int64)
-        if len(seen):
-            runs = traces_of_view(network, view, part[seen], needs, batch_tokens=batch_tokens, progress=count)
-            for position, trace in runs:
-                found[seen[position]] = trace
-        kept = []
-        for i, trace in enumerate(found):
-            if isinstance(trace, str) and trace != view.reasons[part[i]]:
-                result.failed[view.row_ids[part[i]]] = trace
-            else:
-                kept.append(i)
-        ids = [view.row_ids[part[i]] for i in kept]
-        for name, artifact in artifacts.items():
-            values = [reduced(name, found[i]) for i in kept]
-            artifact.put(ids, [v for v, _ in values], [reason for _, reason in values], time.perf_counter() - began)
+    found: list[Trace | str] = list(view.reasons)
+    seen = np.array([i for i, reason in enumerate(found) if reason is None], dtype=np.int64)
+    if len(seen):
+        for position, trace in traces_of_view(network, view, seen, needs, batch_tokens=batch_tokens, progress=count):
+            found[seen[position]] = trace
+    kept = []
+    for i, trace in enumerate(found):
+        if isinstance(trace, str) and trace != view.reasons[i]:
+            result.failed[view.row_ids[i]] = trace
+        else:
+            kept.append(i)
+    ids = [view.row_ids[i] for i in kept]
+    for name, artifact in artifacts.items():
+        values = [reduced(name, found[i]) for i in kept]
+        artifact.put(ids, [v for v, _ in values], [reason for _, reason in values], time.perf_counter() - began)
     return result
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from curate.jobs import Job
+from curate.jobs import InTurn, Job
 from flows.limits import training_slot
 
 
@@ -15,23 +15,18 @@ def _can_heal(_task: Any, _run: Any, state: Any) -> bool:
     return isinstance(state.result(raise_on_failure=False), OSError)
 
 
+RETRIES: Any = {"retries": 2, "retry_delay_seconds": [2, 10], "retry_condition_fn": _can_heal}
+
+
 # The store is the only cache; results stay in this process.
-@task(
-    name="job",
-    task_run_name="{name}",
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=_can_heal,
-    cache_policy=NO_CACHE,
-    persist_result=False,
-)
+@task(name="job", task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False, **RETRIES)
 def run_job(name: str, job: Job, device: str) -> Any:
     """Run one job; one that trains waits until the device is free of other trainings."""
     with training_slot(job.kind, device):
         return job.run()
 
 
-class PrefectExecutor:
+class PrefectExecutor(InTurn):
     """Runs jobs one after the other as tasks of the flow around it: one device, one job at a time."""
 
     def __init__(self, device: str = "cpu") -> None:

@@ -10,16 +10,18 @@ import curate
 from curate.comparison.tables import table_row
 from curate.lm.models import resolve_device
 from curate.progress import shown_on
-from flows.executor import PrefectExecutor
+from flows.cluster import executor
 from flows.progress import ProgressArtifact
 
 Options = dict[str, Any]
 
 
 def make_engine(options: Options) -> curate.Engine:
-    """An engine whose jobs are tasks. options: of `curate.Engine`, `store` as a path."""
+    """An engine whose jobs are tasks. options: of `curate.Engine`, `store` as a path; `cluster`: a Cluster for their pieces."""
     device = resolve_device(options.get("device", "auto"))
-    return curate.Engine(**{**options, "store": curate.Store(options.get("store"))}, executor=PrefectExecutor(device))
+    given = {**options, "store": curate.Store(options.get("store"))}
+    runs = executor(device, given.pop("cluster", None))
+    return curate.Engine(**given, executor=runs)
 
 
 @flow(name="score", flow_run_name="score the pool", validate_parameters=False, persist_result=False)

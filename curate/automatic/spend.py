@@ -2,16 +2,16 @@
 
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import inf
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from curate.comparison.choosing import Cost
 from curate.comparison.tables import duration
 from curate.errors import InputError
-from curate.jobs import Executor, Job
+from curate.jobs import Executor, Job, Piece
 
 Unit = Literal["seconds", "FLOPs"]
 
@@ -172,6 +172,7 @@ class Metered:
 
     inner: Executor
     running: Running
+    elsewhere: ClassVar[bool] = False  # arms are let in one by one
 
     def run(self, jobs: Sequence[Job]) -> list[Any]:
         results = []
@@ -179,3 +180,7 @@ class Metered:
             self.running.admit(job)
             results += self.inner.run([job])
         return results
+
+    def spread(self, pieces: Iterable[Piece], engine: Any, advance: Callable[[int], None]) -> Iterator[Any]:
+        """The pieces of a job that was let in."""
+        return self.inner.spread(pieces, engine, advance)

@@ -13,7 +13,8 @@ from curate.wording import account_of
 def observe(
     pool: PoolOptions, models: Annotated[ModelOptions, Only("model")],
     engine: Annotated[
-        EngineOptions, Only("store", "device", "dtype", "threads", "max_length", "trust_remote_code", "runner")
+        EngineOptions,
+        Only("store", "device", "dtype", "threads", "max_length", "trust_remote_code", "runner", "workers", "cluster"),
     ], output: PlannedOutput,
     observables: Annotated[str, Option("--observables", help="names, with commas")] = "mean_loss,entropy,margin,el2n",
     view: Annotated[

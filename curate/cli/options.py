@@ -229,7 +229,15 @@ class EngineOptions:
     trust_remote_code: Annotated[
         bool, Option("--trust-remote-code", help="run the code that a model's own folder brings; only for models you trust")
     ] = False
-    runner: Annotated[str, Option("--runner", help="local, or prefect: the same jobs as a Prefect flow")] = "local"
+    runner: Annotated[
+        str,
+        Option("--runner", help="local; prefect: the same jobs as a Prefect flow; dask, ray: that on a cluster"),
+    ] = "local"
+    workers: Annotated[
+        int | None,
+        Option("--workers", min=1, help="of the dask or ray cluster started on this machine [dim](default: 2)[/]"),
+    ] = None
+    cluster: Annotated[str | None, Option("--cluster", metavar="ADDRESS", help="of a dask or ray cluster that runs")] = None
 
     def __post_init__(self) -> None:
         from curate.lm.models import resolve_dtype
@@ -237,14 +245,26 @@ class EngineOptions:
         if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
             raise InputError(f"device {self.device!r} is not one of auto, cpu, cuda, cuda:N, mps")
         resolve_dtype(self.dtype, "cpu")
-        if self.runner not in ("local", "prefect"):
-            raise InputError(f"runner {self.runner!r} is not one of local, prefect")
+        if self.runner not in ("local", "prefect", "dask", "ray"):
+            raise InputError(f"runner {self.runner!r} is not one of local, prefect, dask, ray")
+        for option, given in (("--workers", self.workers), ("--cluster", self.cluster)):
+            if given is not None and self.runner in ("local", "prefect"):
+                raise InputError(f"{option} goes with --runner dask or --runner ray")
+        if self.workers is not None and self.cluster is not None:
+            raise InputError("--workers is of a cluster that is started, and --cluster names one that runs: not both")
 
     @property
     def settings(self) -> dict[str, Any]:
         """What `curate.Engine` takes beside the store."""
         names = ("device", "dtype", "max_length", "refit", "trust_remote_code")
         return {name: getattr(self, name) for name in names}
+
+    @property
+    def spread(self) -> Mapping[str, Any] | None:
+        """The fields of the `flows.cluster.Cluster` that is asked for; None where none is."""
+        if self.runner not in ("dask", "ray"):
+            return None
+        return {"kind": self.runner, "workers": self.workers or 2, "address": self.cluster, "threads": self.threads}
 
     def make(self) -> Any:
         """A `curate.Engine` by these options."""
@@ -267,10 +287,11 @@ class EngineOptions:
         """Call a public function of the library with an engine made from the options, or the flow of that name."""
         if self.threads:
             os.environ["OMP_NUM_THREADS"] = str(self.threads)
-        if self.runner == "prefect":
+        if self.runner != "local":
             from flows import run_flow
 
-            return run_flow(verb, {**self.settings, "store": None if self.store is None else str(self.store)}, arguments)
+            options = {**self.settings, "store": None if self.store is None else str(self.store)}
+            return run_flow(verb, options, arguments, self.spread)
         import curate
 
         return getattr(curate, verb)(engine=self.make(), **arguments)

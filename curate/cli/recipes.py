@@ -49,7 +49,8 @@ class RunOutput(OutputOptions):
 
 def run(
     instead: Replacements,
-    engine: Annotated[EngineOptions, Only("store", "device", "threads", "trust_remote_code", "runner")], output: RunOutput,
+    engine: Annotated[EngineOptions, Only("store", "device", "threads", "trust_remote_code", "runner", "workers", "cluster")],
+    output: RunOutput,
     hub: PushOptions,
     recipe: Annotated[str | None, Argument(help="a YAML file of stages, or the name of a recipe that ships")] = None,
     names: Annotated[bool, Option("--list", help="list the recipes that ship, and stop")] = False,
@@ -100,7 +101,7 @@ class DemoOutput(PlannedOutput):
 
 
 def demo(
-    engine: Annotated[EngineOptions, Only("store", "threads", "runner")], output: DemoOutput,
+    engine: Annotated[EngineOptions, Only("store", "threads", "runner", "workers", "cluster")], output: DemoOutput,
     rows: Annotated[int, Option(min=50, help="rows of the sample pool")] = 1200,
     tokens: Annotated[int, Option(min=100, help="training tokens of each arm")] = 10_000,
     seeds: Annotated[int, Option(min=1)] = 3,

@@ -1,17 +1,21 @@
 """Arms: a selection, trained on and evaluated. Kept in the store, so that a comparison that was stopped goes on."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import polars as pl
 
 from curate.engine import Engine
+from curate.evaluation.metric import Metric
+from curate.evaluation.metrics import declare
 from curate.evaluation.results import check_finite, read_items
 from curate.evaluation.tasks import EVALUATE_VERSION, Task, evaluate
+from curate.jobs import Kind as JobKind
+from curate.lm.encodings import Encodings
 from curate.lm.models import ModelSpec, forward_flops
 from curate.lm.weights import WEIGHT_VERSION
 from curate.requests import Fit, Rows, TokenWeights
@@ -62,6 +66,60 @@ class ArmResult:
 
 
 @dataclass(frozen=True)
+class ArmPiece:
+    """The training and evaluation of an arm.
+
+    spec    what the arm is kept under. remedy: what to do where its evaluation gives no finite number.
+    recipe  of the training on `rows`; None where there is nothing to train.
+    made    the folder and the account of a training that was made already; None with no recipe: the model as it is.
+    metrics of the tasks, which a script may have declared that another process did not run.
+    """
+
+    name: str
+    spec: Mapping[str, Any]
+    model: ModelSpec
+    tasks: tuple[tuple[Task, Encodings], ...]
+    remedy: str
+    recipe: TrainConfig | None
+    rows: Encodings | None
+    made: tuple[Path, dict[str, float]] | None
+    metrics: tuple[Metric, ...]
+    kind: ClassVar[JobKind] = "arm"
+
+    def run(self, engine: Engine, advance: Callable[[int], None]) -> None:
+        """Make the arm in the store, unless it is there."""
+        for metric in self.metrics:
+            declare(metric)
+        engine.store.make("arms", self.spec, lambda folder: self.build(engine, folder))
+        advance(1)
+
+    def build(self, engine: Engine, folder: Path) -> None:
+        """Train, evaluate, and leave the account and the items in a folder."""
+        network, account = self.trained(engine)
+        frames, seconds, tokens = [], 0.0, 0
+        for task, rows in self.tasks:
+            with engine.stage("evaluate", f"evaluate {self.name} on {task.name}") as stage:
+                result = evaluate(network, engine.tokenizer(self.model), task, rows)
+                stage.tokens = result.tokens
+            check_finite(result, f"the arm {self.name}", self.remedy)
+            seconds, tokens = seconds + stage.seconds, tokens + result.tokens
+            frames.append(result.items())
+        pl.concat(frames).write_parquet(folder / "items.parquet")
+        (folder / "arm.json").write_text(json.dumps({**account, "evaluate_seconds": seconds, "evaluate_tokens": tokens}))
+
+    def trained(self, engine: Engine) -> tuple[Any, dict[str, float]]:
+        """The model that is evaluated, and what its training took."""
+        if self.recipe is None or self.rows is None:
+            nothing = {"tokens": 0, "loss_tokens": 0, "epochs": 0.0, "steps": 0, "seconds": 0.0, "flops": 0.0}
+            folder, account = self.made or (None, nothing)
+            return engine.load_plain(self.model, folder), account
+        result = engine.train(self.model, self.rows, self.recipe, f"train {self.name}")
+        # What is measured is the adapters, and not how coarse the weights were below them in training.
+        base = (lambda: engine.load_plain(self.model)) if _coarse(self.recipe) else None
+        return result.merged(base), result.account()
+
+
+@dataclass(frozen=True)
 class Bench:
     """What all arms of a comparison share: the model, the pool's rows, the tasks and their rows.
 
@@ -103,47 +161,41 @@ class Bench:
 
     def run(self, arm: Arm) -> ArmResult:
         """Train and evaluate an arm, or read it from the store."""
-        folder = self.engine.store.make("arms", self.spec(arm), lambda temporary: self._build(arm, temporary))
+        spec = self.spec(arm)
+        folder = self.engine.store.make("arms", spec, lambda temporary: self.work(arm).build(self.engine, temporary))
         account = json.loads((folder / "arm.json").read_text())
         if "evaluate_tokens" in account:
             account["evaluate_flops"] = forward_flops(self.model, account["evaluate_tokens"])
         return ArmResult(account, read_items(folder / "items.parquet"))
 
-    def _build(self, arm: Arm, folder: Path) -> None:
-        network, account = self._trained(arm)
-        frames, seconds, tokens = [], 0.0, 0
-        for task, rows in self.tasks:
-            with self.engine.stage("evaluate", f"evaluate {arm.name} on {task.name}") as stage:
-                encodings = self.engine.encodings(self.model, rows)
-                result = evaluate(network, self.engine.tokenizer(self.model), task, encodings)
-                stage.tokens = result.tokens
-            check_finite(result, f"the arm {arm.name}", _remedy(arm, self.model))
-            seconds, tokens = seconds + stage.seconds, tokens + result.tokens
-            frames.append(result.items())
-        pl.concat(frames).write_parquet(folder / "items.parquet")
-        (folder / "arm.json").write_text(json.dumps({**account, "evaluate_seconds": seconds, "evaluate_tokens": tokens}))
+    def has(self, arm: Arm) -> bool:
+        """Whether the store has it."""
+        return self.engine.store.has("arms", self.spec(arm))
 
-    def _trained(self, arm: Arm) -> tuple[Any, dict[str, float]]:
+    def work(self, arm: Arm) -> ArmPiece:
+        """What is to be done for an arm."""
+        tasks = tuple((task, self.engine.encodings(self.model, rows)) for task, rows in self.tasks)
+        metrics = tuple(task.how for task, _ in self.tasks)
+        return ArmPiece(arm.name, self.spec(arm), self.model, tasks, _remedy(arm, self.model), *self._training(arm), metrics)
+
+    def _training(self, arm: Arm) -> tuple[TrainConfig | None, Encodings | None, tuple[Path, dict[str, float]] | None]:
+        """(recipe, rows, None) of what is to be trained, (None, None, folder and account) of what was, Nones for neither."""
         engine = self.engine
         if arm.recipe is None:
-            nothing = {"tokens": 0, "loss_tokens": 0, "epochs": 0.0, "steps": 0, "seconds": 0.0, "flops": 0.0}
-            return engine.load_plain(self.model), nothing
+            return None, None, None
         fit = Fit(self.model, self.rows, arm.recipe)
         whole = len(arm.positions) == self.rows.size and arm.tokens is None
         if whole and self.may_serve(fit) and engine.store.has("fits", engine.fit_spec(fit)):
             # A method has made this very training already, as its reference.
             fitted = engine.fitted(fit)
-            return engine.load_plain(self.model, fitted.folder), fitted.account
+            return None, None, (fitted.folder, fitted.account)
         encodings = engine.encodings(self.model, self.rows)
         if arm.tokens is not None:
             encodings = encodings.take(arm.positions).with_token_weights(arm.tokens.weights)
             encodings = encodings.take(np.repeat(np.arange(len(arm.positions)), self.repeats[list(arm.positions)]))
         else:
             encodings = encodings.take(self.trained_on(arm))
-        result = engine.train(self.model, encodings, arm.recipe, f"train {arm.name}")
-        # What is measured is the adapters, and not how coarse the weights were below them in training.
-        base = (lambda: engine.load_plain(self.model)) if _coarse(arm.recipe) else None
-        return result.merged(base), result.account()
+        return arm.recipe, encodings.alone(), None
 
     def may_serve(self, fit: Fit) -> bool:
         """Whether a fit on the whole pool, where there is one, is the arm on it: same rows, and weights kept in full."""

@@ -130,15 +130,19 @@ def _followed(setup: Setup, first: Judged, results: Mapping[Arm, ArmResult]) -> 
 def _run_all(bench: Bench, arms: Sequence[Arm]) -> dict[Arm, ArmResult]:
     if not arms:
         return {}
+    engine = bench.engine
+    ahead = {arm for arm in arms if engine.executor.elsewhere and not bench.has(arm)}
     with progress.task("train and evaluate arms", len(arms), "arms") as advance:
+        for _ in engine.executor.spread((bench.work(arm) for arm in arms if arm in ahead), engine, advance):
+            pass  # what comes of them is in the store
 
         def run(arm: Arm) -> ArmResult:
             result = bench.run(arm)
-            advance(1)
+            advance(arm not in ahead)
             return result
 
         jobs = [Job("arm", f"train and evaluate {arm.name}", lambda arm=arm: run(arm)) for arm in arms]  # type: ignore[misc]
-        return dict(zip(arms, bench.engine.executor.run(jobs), strict=True))
+        return dict(zip(arms, engine.executor.run(jobs), strict=True))
 
 
 def _selections(bench: Bench, results: Mapping[Arm, ArmResult]) -> pl.DataFrame:

@@ -54,6 +54,13 @@ class Encodings:
             self.weights,
         )
 
+    def alone(self) -> "Encodings":
+        """The same rows without the weights of others, to be sent to another process."""
+        if not self.weights:
+            return self
+        own = {row_id: self.weights[row_id] for row_id in self.row_ids if row_id in self.weights}
+        return replace(self, weights=own)
+
     def with_token_weights(self, scored: Sequence[np.ndarray]) -> "Encodings":
         """The same rows, every scored token counting so much in training, on top of the weights that are there.
 

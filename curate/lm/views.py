@@ -12,7 +12,7 @@ A view is a function of token ids, so every view of a row has the very tokens of
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -61,6 +61,10 @@ class View:
         """The rows at these positions; `loss_mask` is True for the tokens that are scored."""
         raise NotImplementedError
 
+    def part(self, index: np.ndarray) -> "View":
+        """A view of the rows at these positions alone, which holds nothing of the others."""
+        raise NotImplementedError
+
     def shards(self, shard_tokens: int) -> list[np.ndarray]:
         """Positions in shards of about `shard_tokens` tokens, rows that run well together in one; a function of all rows."""
         return shards_by_tokens(self.lengths, shard_tokens)
@@ -102,6 +106,10 @@ class RowView(View):
         pairs = zip(rows.input_ids, rows.loss_mask, strict=True)
         seen = [_row(ids, mask, self.name, self.start, self.asked) for ids, mask in pairs]
         return Encodings(rows.row_ids, [ids for ids, _ in seen], [mask for _, mask in seen], rows.truncated)
+
+    def part(self, index: np.ndarray) -> "RowView":
+        rows = self.encodings.take(index).alone()
+        return replace(self, row_ids=rows.row_ids, lengths=self.lengths[index], reasons=self.reasons[index], encodings=rows)
 
 
 @dataclass(frozen=True)
@@ -170,6 +178,21 @@ class PairView(View):
         ids = [np.concatenate([before, own]) for before, (own, _) in zip(befores, owns, strict=True)]
         masks = [np.concatenate([np.zeros(len(b), bool), mask]) for b, (_, mask) in zip(befores, owns, strict=True)]
         return Encodings([self.row_ids[k] for k in index], ids, masks, self.cut[index])
+
+    def part(self, index: np.ndarray) -> "PairView":
+        # Renumbered in the same order, since pairs are grouped and batched in the order of these numbers.
+        rows, row = np.unique(self.index[index, 0], return_inverse=True)
+        examples, example = np.unique(self.index[index, 1], return_inverse=True)
+        return replace(
+            self,
+            row_ids=[self.row_ids[k] for k in index],
+            lengths=self.lengths[index],
+            reasons=self.reasons[index],
+            rows=self.rows.take(rows).alone(),
+            examples=self.examples.take(examples).alone(),
+            index=np.stack([row.reshape(-1), example.reshape(-1)], axis=1),
+            kept=self.kept[index],
+        )
 
     @property
     def cut(self) -> np.ndarray:

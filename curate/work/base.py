@@ -1,7 +1,7 @@
 """What all row-wise work has in common: where it is kept, what is missing, how it runs, what it cost."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from curate import progress
 from curate.fitting import Fitting
-from curate.jobs import Kind
+from curate.jobs import Kind, Piece
 from curate.passes import Done
 from curate.plan import lineage
 from curate.requests import Model, Pairs, Rows, Subset
@@ -49,6 +49,13 @@ class RowWork(ABC):
     def flops(self, tokens: int) -> float:
         """Of so many tokens; 0 where no model runs."""
         return 0.0
+
+    def spread(self, pieces: Iterable[Piece], advance: Callable[[int], None]) -> Done:
+        """What came of the pieces, wherever they ran."""
+        result = Done()
+        for done in self.engine.executor.spread(pieces, self.engine, advance):
+            result.add(done)
+        return result
 
     @property
     def waits(self) -> bool:

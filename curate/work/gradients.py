@@ -2,18 +2,22 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from curate.errors import InputError
 from curate.fitting import Fitting
+from curate.jobs import Kind
 from curate.lm.batching import shards_by_tokens
 from curate.lm.encodings import Encodings
 from curate.lm.gradient_codes import decoded, encoded, stored_type
 from curate.lm.gradient_config import GRADIENT_VERSION, PROJECTION_VERSION, Adam, FreshAdapters, GradientConfig
 from curate.lm.models import forward_flops
-from curate.passes import SHARD_TOKENS, Done
+from curate.passes import SHARD_TOKENS, Done, parts
 from curate.plan import base_model, gradient_name
 from curate.requests import Checkpoint, Gradients
 from curate.signals import RowVector, as_vectors
@@ -66,11 +70,10 @@ class GradientWork(RowWork):
         return FORWARDS * forward_flops(self.base, tokens)
 
     def compute(self, missing: np.ndarray, advance: Callable[[int], None]) -> Done:
-        network, moments = adapted(self.engine, self.asked)
-        encodings, kept = self.engine.encodings(self.base, self.asked.rows), self.artifacts()["gradient"]
-        return record(
-            network, moments, encodings, missing, self.asked.config, kept, batch_tokens=self.engine.batch_tokens, progress=advance
-        )
+        encodings, spec = self.engine.encodings(self.base, self.asked.rows), self.artifacts()["gradient"].spec
+        shards = parts(shards_by_tokens(encodings.lengths, SHARD_TOKENS), missing)
+        how, config, name = Adapted.of(self.engine, self.asked), self.asked.config, self.name()
+        return self.spread((GradientPiece(name, how, encodings.take(part).alone(), config, spec) for part in shards), advance)
 
     def answer(self) -> RowVector:
         artifact = self.artifacts()["gradient"]
@@ -78,38 +81,76 @@ class GradientWork(RowWork):
         return as_vectors(decoded(values, self.asked.config.dtype), there, reasons)
 
 
-def adapted(engine: Fitting, request: Gradients, *, made: bool = True) -> "tuple[PeftModel, Moments | None]":
-    """The model of a request with its adapters on it, and the optimizer's state of a checkpoint.
+@dataclass(frozen=True)
+class Adapted:
+    """A model with adapters on it, as plain values.
 
-    made  False: of a checkpoint that is not there yet, a model with untrained adapters of the same shape.
+    folder      of the weights below the adapters.
+    checkpoint  the folder of the adapters and the optimizer's state; None: untrained ones by `fresh`.
     """
-    from curate.lm.models import load_model, resolve_device
-    from curate.training.adapters import fresh_adapters
-    from curate.training.checkpoints import read_adapted, read_optimizer
 
-    base, model = base_model(request.model), request.model
-    engine.unload()
-    if not isinstance(model, Checkpoint):
-        assert request.config.fresh is not None
-        folder, dtype, quantization = engine.folder(model), engine.pass_dtype, "none"
-    else:
+    folder: Path
+    dtype: str
+    quantization: str
+    fresh: FreshAdapters
+    checkpoint: Path | None = None
+
+    @classmethod
+    def of(cls, engine: Fitting, request: Gradients, *, made: bool = True) -> "Adapted":
+        """What a request asks for.
+
+        made  False: of a checkpoint that is not there yet, a model with untrained adapters of the same shape.
+        """
+        model = request.model
+        if not isinstance(model, Checkpoint):
+            assert request.config.fresh is not None
+            return cls(engine.folder(model), engine.pass_dtype, "none", request.config.fresh)
         recipe = model.fit.recipe
-        folder = engine.folder(model.fit.model) if made else base.folder()
-        quantization = recipe.quantization
-        dtype = recipe.dtype if quantization != "none" else engine.pass_dtype
-    network = load_model(
-        folder,
-        device=resolve_device(engine.device),
-        dtype=dtype,
-        trust_remote_code=engine.trust_remote_code,
-        quantization=quantization,
-    )
-    if not isinstance(model, Checkpoint):
-        return fresh_adapters(network, request.config.fresh or FreshAdapters()), None
-    if not made:
-        return fresh_adapters(network, FreshAdapters(r=recipe.lora_r, target_modules=recipe.target_modules)), None
-    checkpoint = engine.folder(model)
-    return read_adapted(network, checkpoint), read_optimizer(checkpoint)
+        fresh = FreshAdapters(r=recipe.lora_r, target_modules=recipe.target_modules)
+        dtype = recipe.dtype if recipe.quantization != "none" else engine.pass_dtype
+        if not made:
+            return cls(base_model(model).folder(), dtype, recipe.quantization, fresh)
+        return cls(engine.folder(model.fit.model), dtype, recipe.quantization, fresh, engine.folder(model))
+
+    def load(self, engine: Fitting) -> "tuple[PeftModel, Moments | None]":
+        """The model, and the optimizer's state of a checkpoint."""
+        from curate.lm.models import load_model, resolve_device
+        from curate.training.adapters import fresh_adapters
+        from curate.training.checkpoints import read_adapted, read_optimizer
+
+        engine.unload()
+        network = load_model(
+            self.folder,
+            device=resolve_device(engine.device),
+            dtype=self.dtype,
+            trust_remote_code=engine.trust_remote_code,
+            quantization=self.quantization,
+        )
+        if self.checkpoint is None:
+            return fresh_adapters(network, self.fresh), None
+        return read_adapted(network, self.checkpoint), read_optimizer(self.checkpoint)
+
+
+@dataclass(frozen=True)
+class GradientPiece:
+    """The gradients of what is missing of one shard. spec: where they are kept."""
+
+    name: str
+    how: Adapted
+    rows: Encodings
+    config: GradientConfig
+    spec: Mapping[str, Any]
+    kind: ClassVar[Kind] = "gradients"
+
+    def run(self, engine: Fitting, advance: Callable[[int], None]) -> Done:
+        network, moments = engine.holding(self.how, partial(self.how.load, engine))
+        kept = engine.store.rows(self.spec, stored_type(self.config.dtype))
+        return record_part(network, moments, self.rows, self.config, kept, batch_tokens=engine.batch_tokens, progress=advance)
+
+
+def adapted(engine: Fitting, request: Gradients, *, made: bool = True) -> "tuple[PeftModel, Moments | None]":
+    """The model of a request with its adapters on it, and the optimizer's state of a checkpoint; made: as of `Adapted.of`."""
+    return Adapted.of(engine, request, made=made).load(engine)
 
 
 def projected(
@@ -196,41 +237,27 @@ def _flat_state(where: Any, moments: "Moments", device: Any) -> "tuple[torch.Ten
     return flat[0], flat[1], int(moments[where.names[0]]["step"])
 
 
-def record(
+def record_part(
     network: "PeftModel",
     moments: "Moments | None",
-    encodings: Encodings,
-    missing: np.ndarray,
+    rows: Encodings,
     config: GradientConfig,
     kept: RowArtifact,
     *,
     batch_tokens: int,
     progress: Callable[[int], None],
 ) -> Done:
-    """Keep the vectors of rows, null with a reason where there is none.
-
-    missing  int64, positions of the rows. Shards are cut over all rows, so a run that was killed goes on with the same ones;
-             each is kept as soon as it is done.
-    """
+    """Keep the vectors of rows as one shard, null with a reason where there is none."""
     from curate.lm.gradients import NOT_FINITE, NOTHING_TO_LEARN
 
-    result = Done()
-    wanted = np.zeros(len(encodings), dtype=bool)
-    wanted[missing] = True
-    for shard in shards_by_tokens(encodings.lengths, SHARD_TOKENS):
-        part = shard[wanted[shard]]
-        if not len(part):
-            continue
-        began, rows = time.perf_counter(), encodings.take(part)
-        vectors = dict(projected(network, rows, config, moments, batch_tokens=batch_tokens, progress=progress))
-        result.tokens += int(rows.lengths.sum())
-        lasting = {i: what for i, what in vectors.items() if not isinstance(what, str) or what in (NOT_FINITE, NOTHING_TO_LEARN)}
-        result.failed |= {rows.row_ids[i]: str(what) for i, what in vectors.items() if i not in lasting}
-        places = sorted(lasting)
-        kept.put(
-            [rows.row_ids[i] for i in places],
-            encoded([None if isinstance(what := vectors[i], str) else what for i in places], config.dtype),
-            [what if isinstance(what := vectors[i], str) else None for i in places],
-            time.perf_counter() - began,
-        )
-    return result
+    began = time.perf_counter()
+    vectors = dict(projected(network, rows, config, moments, batch_tokens=batch_tokens, progress=progress))
+    lasting = {i: what for i, what in vectors.items() if not isinstance(what, str) or what in (NOT_FINITE, NOTHING_TO_LEARN)}
+    places = sorted(lasting)
+    kept.put(
+        [rows.row_ids[i] for i in places],
+        encoded([None if isinstance(what := vectors[i], str) else what for i in places], config.dtype),
+        [what if isinstance(what := vectors[i], str) else None for i in places],
+        time.perf_counter() - began,
+    )
+    return Done(int(rows.lengths.sum()), {rows.row_ids[i]: str(what) for i, what in vectors.items() if i not in lasting})

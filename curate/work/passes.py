@@ -1,11 +1,15 @@
 """One pass: a model over the rows of a view that lack something, shard by shard, into the store."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 
 from curate.fitting import Fitting
+from curate.jobs import Kind
 from curate.lm.models import forward_flops
 from curate.lm.observables import OBSERVABLES, PER_ROW, POOLED
 from curate.lm.views import (
@@ -19,13 +23,34 @@ from curate.lm.views import (
     printed_once,
     start_token,
 )
-from curate.passes import SHARD_TOKENS, Done, record
+from curate.passes import SHARD_TOKENS, Done, record_part, view_parts
 from curate.plan import Pass, base_model, pass_name
 from curate.requests import Pairs
 from curate.signals import RowScore, RowTokens, RowVector, as_vectors
 from curate.store import RowArtifact
 from curate.wording import at_lines, counted
 from curate.work.base import RowWork, kept_values
+
+
+@dataclass(frozen=True)
+class PassPiece:
+    """A pass over what is missing of one shard.
+
+    key    of the model whose weights are in `folder`.
+    specs  where the values of each observable are kept.
+    """
+
+    name: str
+    key: str
+    folder: Path
+    view: View
+    specs: Mapping[str, Mapping[str, Any]]
+    kind: ClassVar[Kind] = "pass"
+
+    def run(self, engine: Fitting, advance: Callable[[int], None]) -> Done:
+        kept = {name: engine.store.rows(spec, OBSERVABLES[name].type) for name, spec in self.specs.items()}
+        network = engine.load_for_pass(self.key, self.folder)
+        return record_part(network, self.view, kept, batch_tokens=engine.batch_tokens, progress=advance)
 
 
 class Passing(RowWork):
@@ -86,14 +111,11 @@ class Passing(RowWork):
         return forward_flops(base_model(self.step.model), tokens)
 
     def compute(self, missing: np.ndarray, advance: Callable[[int], None]) -> Done:
-        return record(
-            self.engine.load(self.step.model),
-            self.view(),
-            missing,
-            self.artifacts(),
-            batch_tokens=self.engine.batch_tokens,
-            progress=advance,
-        )
+        engine, model, name = self.engine, self.step.model, self.name()
+        key, folder = engine.model_hash(model), engine.folder(model)
+        specs = {name: artifact.spec for name, artifact in self.artifacts().items()}
+        shards = view_parts(self.view(), missing)
+        return self.spread((PassPiece(name, key, folder, view, specs) for view in shards), advance)
 
     def answer(self) -> RowScore | RowVector | RowTokens:
         """The first of its observables; null where the pass failed on a row."""

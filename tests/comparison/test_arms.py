@@ -86,7 +86,7 @@ def test_adapters_learned_over_coarse_weights_are_measured_over_the_full_ones(be
     monkeypatch.setattr(made.engine, "train", train)
     exact = Arm("some", "20%", 0, (0, 1, 2), TrainConfig(steps=2, batch_tokens=64, lora_r=2, learning_rate=1e-2))
     half = replace(exact, recipe=exact.recipe.model_copy(update={"dtype": "bfloat16"}))
-    start, network = made.engine.load_plain(made.model), made._trained(half)[0]
+    start, network = made.engine.load_plain(made.model), made.work(half).trained(made.engine)[0]
     weights = dict(network.named_parameters())
     assert not hasattr(network, "peft_config") and {weight.dtype for weight in weights.values()} == {torch.float32}
     assert any(not torch.equal(weight, weight.bfloat16().float()) for weight in weights.values())

@@ -127,3 +127,23 @@ def test_templates_that_print_the_start_token_once(base4m, template, once):
     tokenizer = load_tokenizer(base4m)
     tokenizer.chat_template = template
     assert printed_once(tokenizer) == (tokenizer.bos_token_id if once else None)
+
+
+@pytest.mark.parametrize("name", ["conversation", "response", "instruction"])
+def test_a_part_of_a_view_is_those_rows_and_no_others(name):
+    weights = {"r0": np.ones(5, np.float32), "r1": np.ones(6, np.float32)}
+    view = RowView.of(replace(TWO, weights=weights), name, S)
+    part = view.part(np.array([1]))
+    assert list(part.row_ids) == ["r1"] and seen(part) == seen(view, 1) and part.reasons.tolist() == [None]
+    assert list(part.encodings.row_ids) == ["r1"] and set(part.encodings.weights) == {"r1"}
+
+
+def test_a_part_of_pairs_keeps_their_groups_in_order():
+    """By which they are batched: of the same pairs in the whole and alone."""
+    own, examples = rows([5, -6], [7, 8, -9], [1, -2]), rows([3, -4], [10, -11, 12], [13, -14])
+    view = PairView.of(own, examples, np.array([(i, j) for j in (2, 0, 1) for i in range(3)]), limit=5)
+    chosen = np.array([7, 1, 2, 8])
+    part = view.part(chosen)
+    assert len(part.examples) == 2 and len(part.rows) == 2 and seen(part) == seen(view, *chosen.tolist())
+    assert part.groups(np.arange(4)).tolist() == view.groups(chosen).tolist() == [0, 2, 2, 1]
+    assert part.cut.tolist() == view.cut[chosen].tolist() and list(part.row_ids) == [view.row_ids[k] for k in chosen]
