@@ -133,7 +133,7 @@ def bad(models, tmp_path_factory):
 # `given` is of picks made before: test_given.py. The others left out differ from one that is here by a selector or a formula alone,
 # which have tests of their own; every method is tried with one bad row in test_one_bad_row.py.
 LEFT_OUT = ("given", "nearest", "bm25", "deft-ucs", "mmssr", "got-d", "goracs", "mass", "dealrec", "edge", "freeshap", "igf")
-LEFT_OUT += ("instructmining", "iterselecttune", "middo", "data-mixing")
+LEFT_OUT += ("instructmining", "iterselecttune", "middo", "data-mixing", "data-whisperer", "robustft", "clear", "s3ft")
 METHODS = [name for name in method_names() if name not in LEFT_OUT]
 METHODS.append("dpp:features=embedding")
 every_method = pytest.mark.parametrize("method", METHODS)
