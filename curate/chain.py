@@ -19,7 +19,7 @@ from curate.exports import Chosen
 from curate.files import output_folder
 from curate.manifests import worked_on
 from curate.pool import Pool, accounted_anew, read_pool, refine, write_left_out
-from curate.preparation import as_model, as_pool, as_tasks
+from curate.preparation import as_model, as_pool, as_tasks, refuse_rewriting
 from curate.recipe import EVALS, CompareStage, Recipe, RefineStage, SelectStage, TrainStage
 from curate.selection import labels_of, select
 from curate.store import write_manifest
@@ -154,6 +154,7 @@ def _chosen(pool: Pool, positions: np.ndarray, shared: dict[str, Any]) -> Chosen
 
 def _select(stage: SelectStage, recipe: Recipe, kept: Kept, folder: Path, shared: dict[str, Any]) -> tuple[Kept, Done]:
     method = recipe.method(stage.method, stage.settings)
+    refuse_rewriting([method], "a recipe")
     picked = select(kept.pool, method, budget=Budget.parse(stage.budget), seed=stage.seed, **shared)
     picked.write(folder)
     took = number_or_nan(picked.summary["select_seconds"]), number_or_nan(picked.summary["select_flops"])

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from curate.lm.encodings import Encodings
     from curate.selectors.picks import Picks
 
-Cost = Literal["free", "tokenizer", "forward", "views", "pairs", "gradients", "training", "influence"]
+Cost = Literal["free", "tokenizer", "forward", "views", "pairs", "generation", "gradients", "training", "influence"]
 SETS = "chooses sets of rows"
 
 
@@ -86,6 +86,10 @@ class Method(BaseModel):
     def scored_by(self) -> str | None:
         """What a row's score is, where that is not what the method itself makes of it; None for a score of its own."""
         return None
+
+    def rewrites(self) -> bool:
+        """Whether its picks come with replies of their own (`Picks.rewritten`), which only `select` writes."""
+        return False
 
     def order(self) -> str:
         """In which order its picks are, for people."""

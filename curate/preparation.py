@@ -131,6 +131,14 @@ def as_methods(methods: MethodLike | Sequence[MethodLike]) -> list[Method]:
     return [as_method(method) for method in several]
 
 
+def refuse_rewriting(methods: Sequence[Method], what: str) -> None:
+    """Raise InputError for a method that rewrites rows, where `what` takes them as they are."""
+    for method in methods:
+        if method.rewrites():
+            said = "writes replies of its own; `curate select --out` writes such rows, for `curate train` or another pool"
+            raise InputError(f"{what} takes rows as they are, and {label(method)} {said}")
+
+
 def as_embedder(embedder: str | Embedder, model: ModelSpec, rows: "Rows | None" = None) -> Embedder:
     """An embedder by name, or as it is; InputError when it is not to be had."""
     found = make_embedder(embedder, model, rows)

@@ -5,7 +5,7 @@ A method asks in rounds and looks the answers up by the same values: `seen[Obser
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -159,13 +159,53 @@ class Observe:
             raise ValueError(f"the view {AFTER_EXAMPLE} is of pairs, and pairs have no other; asked for {self.view}")
 
 
+class Examples:
+    """Rows to be shown in front of each of n others. index int64 [n, k]: their positions in `rows`, in the order shown."""
+
+    def __init__(self, rows: Rows | Subset, index: np.ndarray) -> None:
+        self.rows, self.index = rows, np.array(index, dtype=np.int64)
+        self.index.flags.writeable = False
+        if self.index.ndim != 2 or (self.index.size and not 0 <= self.index.min() <= self.index.max() < rows.size):
+            raise ValueError(f"examples need positions [n, k] of the {rows.size} rows")
+        shape = np.array(self.index.shape).tobytes()
+        self.fingerprint = hashlib.blake2b(shape + self.index.tobytes(), digest_size=16).hexdigest()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Examples) and (self.rows, self.fingerprint) == (other.rows, other.fingerprint)
+
+    def __hash__(self) -> int:
+        return hash((self.rows, self.fingerprint))
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What a model is asked where that is not a row's last question as it stands.
+
+    behind     put behind the question.
+    reply      whether the row's own reply stands between question and `behind`.
+    examples   shown in front, each as its last question and reply; those that find no room are left out, the last ones first.
+    attention  the layer whose attention from the question to each example is wanted; a fraction is of the depth of the model.
+    """
+
+    behind: str = ""
+    reply: bool = False
+    examples: Examples | None = None
+    attention: int | float | None = None
+
+
 @dataclass(frozen=True)
 class Generate:
-    """A model's own reply to the last question of each row, greedy and of at most so many tokens. Answer: Replies."""
+    """A model's own reply to the last question of each row, of at most so many tokens. Answer: Replies.
+
+    temperature  0 is greedy. Above it the draw depends on `seed` and the row's id alone.
+    """
 
     model: Model
     rows: Rows | Subset
     max_new_tokens: int = 256
+    temperature: float = 0.0
+    seed: int = 0
+    ask: Ask | None = None
 
 
 @dataclass(frozen=True)
@@ -289,6 +329,23 @@ class Vocabulary:
     view: str
 
 
+class Instead:
+    """A text for each of some rows in place of its last reply; None where there is none, and so nothing to judge."""
+
+    def __init__(self, texts: Sequence[str | None]) -> None:
+        self.texts = tuple(texts)
+        digest = hashlib.blake2b(digest_size=16)
+        for text in self.texts:
+            digest.update(b"-" if text is None else b"%d:" % len(text) + text.encode("utf-8", "surrogatepass"))
+        self.fingerprint = digest.hexdigest()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Instead) and self.fingerprint == other.fingerprint
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+
 @dataclass(frozen=True)
 class Judge:
     """A model's own yes or no to questions about each row. Answer: RowVector [n, questions], log p(yes) - log p(no) in nats.
@@ -298,17 +355,19 @@ class Judge:
              answer that the one before it is supposed to have had.
     yes, no  words for either answer, in any of the usual spellings.
     view     `conversation`, or `instruction`: all but the replies.
+    instead  what the last replies are taken to be; None: what they are.
 
     The text is that of the messages, each under its role; of one that is too long for the model the end is cut off.
     """
 
     model: Model
-    rows: Rows
+    rows: Rows | Subset
     before: str
     behind: tuple[str, ...]
     yes: tuple[str, ...] = ("yes",)
     no: tuple[str, ...] = ("no",)
     view: str = CONVERSATION
+    instead: Instead | None = None
 
 
 Request = Fit | Observe | Embed | Generate | Gradients | Judge | Texts | Column | Prompts
@@ -320,12 +379,17 @@ class Replies:
 
     mean_loss  float64 [n], nats per token of the reply under the model that gave it, NaN where there is none.
     overlap    float64 [n], F1 of its tokens and those of the row's own reply, from 0 to 1.
+    own        the row's own last reply, as text.
+    attention  float64 [n, k], where it was asked for: from the tokens of the question to those of each example, mean over both
+               and summed over heads; NaN of an example that found no room.
     """
 
     texts: list[str | None]
     mean_loss: np.ndarray
     overlap: np.ndarray
     reasons: np.ndarray
+    attention: np.ndarray | None = None
+    own: list[str | None] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import shlex
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ from curate.lm.encodings import Encodings, scored_positions
 from curate.lm.models import ModelSpec
 from curate.manifests import fits_used, made_from, write_left_out
 from curate.overview import Picked, overview, write_overview
-from curate.pool import Pool, TokenLabels
+from curate.pool import Pool, TokenLabels, rewritten
 from curate.preparation import (
     MethodLike,
     PoolLike,
@@ -65,6 +66,9 @@ class Selection:
     labels: TokenLabels | None = field(default=None, repr=False)  # of the picks, where tokens were chosen
     scored: dict[str, np.ndarray] = field(default_factory=dict, repr=False)  # then, by row id: int64 [R], where they stand
     overview: Callable[[], dict[str, Any]] | None = field(default=None, repr=False)  # what reports show, made when it is written
+    exported: tuple[Pool, np.ndarray] | None = field(
+        default=None, repr=False
+    )  # where replies were rewritten: the rows, their order
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -77,13 +81,20 @@ class Selection:
     @property
     def data(self) -> pl.DataFrame:
         """The picked rows in rank order, with all the user's columns."""
-        return self.pool.take(self.positions).frame()
+        pool, positions = self._written
+        return pool.take(positions).frame()
 
     def to_dataset(self) -> Any:
         """The picked rows in rank order as a datasets.Dataset, with the user's own columns; repeated rows several times."""
         import datasets
 
-        return datasets.Dataset(self.pool.originals(self.pool.repeated(self.positions)).combine_chunks())
+        pool, positions = self._written
+        return datasets.Dataset(pool.originals(pool.repeated(positions)).combine_chunks())
+
+    @property
+    def _written(self) -> tuple[Pool, np.ndarray]:
+        """The pool that the data is of, and its positions in rank order."""
+        return self.exported or (self.pool, self.positions)
 
     @property
     def policy(self) -> dict[str, Any] | None:
@@ -106,7 +117,7 @@ class Selection:
             self.frame.write_parquet(folder / "selection.parquet")
             self.scores.write_parquet(folder / "scores.parquet")
             chosen = Chosen(
-                self.pool, self.positions, self.manifest["model"]["name"], self.labels, self.scored, self.policy
+                *self._written, self.manifest["model"]["name"], self.labels, self.scored, self.policy
             )  # fmt: skip
             chosen.write(folder, self._card(), shape=shape)  # type: ignore[arg-type]
             write_left_out(self.pool, self.unusable, folder)
@@ -145,6 +156,10 @@ def select(
     start = time.perf_counter()
     engine, parsed, chosen = engine or Engine(), Budget.parse(budget), as_method(method, settings)
     whole = as_pool(pool)
+    if chosen.rewrites() and whole.labels is not None:
+        raise InputError(
+            f"of the pool's replies only some tokens count, and {label(chosen)} would rewrite them; turn rewriting off"
+        )
     spec, scorer = as_model(model), None if scorer_model is None else as_model(scorer_model)
     aimed, held = None if target is None else as_pool(target), None if existing is None else as_pool(existing)
     prepared = prepare(
@@ -172,6 +187,7 @@ def select(
         picks = _filled(picks, prepared, parsed, generator(seed, chosen, "fill"))
     frame = _picks_frame(prepared, scores, picks)
     labels, scored = _labels(engine, prepared, spec, picks)
+    exported = None if picks.rewritten is None else rewritten(prepared.pool, picks.index, picks.rewritten)
     computed, took = engine.computed_rows(prepared.rows), engine.cost(seen, chosen)
     summary = {
         "method": label(chosen),
@@ -181,7 +197,8 @@ def select(
         "scorer_model": (scorer or spec).label,
         **counts(whole, prepared.pool, prepared.truncated),
         "selected": len(frame),
-        "written": len(prepared.pool.repeated(picks.index)),
+        "written": len(exported[0].repeated() if exported else prepared.pool.repeated(picks.index)),
+        **_rewritten_counts(picks, exported),
         "selected_tokens": int(prepared.table["tokens"].to_numpy()[picks.index].sum()),
         "pool_tokens": int(prepared.table["tokens"].sum()),
         **_token_counts(labels),
@@ -238,7 +255,9 @@ def select(
         account = counts(whole, prepared.pool, prepared.truncated)
         return overview(engine, prepared, [shown], spec, account, budget=str(parsed))
 
-    return Selection(frame, all_scores, prepared.pool, picks.index, summary, manifest, prepared.unusable, labels, scored, look)
+    return Selection(
+        frame, all_scores, prepared.pool, picks.index, summary, manifest, prepared.unusable, labels, scored, look, exported
+    )  # fmt: skip
 
 
 def _labels(
@@ -276,6 +295,14 @@ def _token_counts(labels: TokenLabels | None) -> dict[str, int]:
     return {"kept_reply_tokens": int(sum(np.count_nonzero(row) for row in weights)), "reply_tokens": sum(map(len, weights))}
 
 
+def _rewritten_counts(picks: Picks, exported: tuple[Pool, np.ndarray] | None) -> dict[str, Any]:
+    """Where replies were rewritten: how many, by what was changed, and how many rows became equal to another."""
+    if exported is None or picks.rewritten is None:
+        return {}
+    changes = Counter(one.change for one in picks.rewritten if one is not None)
+    return {"rewritten": dict(sorted(changes.items())), "rewritten_alike": len(picks) - len(exported[0])}
+
+
 def _picks_frame(prepared: Prepared, scores: RowScore, picks: Picks) -> pl.DataFrame:
     ids = prepared.pool.row_ids
     return pl.DataFrame(
@@ -308,4 +335,5 @@ def _filled(picks: Picks, prepared: Prepared, budget: Budget, rng: np.random.Gen
         f"{picks.shortfall} {len(extra):,} were filled in at random.",
         None if picks.tokens is None else [*picks.tokens, *[np.ones(n, np.float32) for n in lengths[extra]]],
         picks.remarks,
+        None if picks.rewritten is None else [*picks.rewritten, *[None] * len(extra)],
     )

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
+from curate.lm.layers import attention_module
 from curate.method import Cost, Data, Method
 from curate.requests import Request
 from curate.signals import RowScore
 from curate.training.config import TrainConfig
-from curate.training.layers import attention_module
 from scorers.in_training import IN_TRAINING, refuse_another_policy
 from scorers.random import drawn
 

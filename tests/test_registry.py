@@ -10,10 +10,10 @@ from curate.registry import label, listed, make_method, method_class, method_nam
 from curate.report.catalogue import COST
 
 METHODS = [
-    "balanced", "bids", "bm25", "data-mixing", "dealrec", "deft-ucs", "deita", "delift", "dpp", "dsir", "edge",
+    "balanced", "bids", "bm25", "clear", "data-mixing", "data-whisperer", "dealrec", "deft-ucs", "deita", "delift", "dpp", "dsir", "edge",
     "facility-location", "freeshap", "goracs", "got-d", "igf", "instag", "instructmining", "iterative-kmq", "iterselecttune", "kmq",
     "less", "lobass", "longest", "mass", "middo", "mmssr", "nearest", "nn-cift", "perplexity", "prototypes", "random", "rds-plus",
-    "rho-1", "s2l", "semdedup", "sift", "sstoken", "token-cleaning",
+    "rho-1", "robustft", "s2l", "s3ft", "semdedup", "sift", "sstoken", "token-cleaning",
 ]  # fmt: skip
 
 

@@ -29,6 +29,7 @@ from curate.preparation import (
     cut_said,
     hold_out,
     prepare,
+    refuse_rewriting,
 )
 from curate.registry import by_label, label
 from curate.requests import Embedder
@@ -148,6 +149,7 @@ def set_up(
     if not sizes:
         raise InputError("give at least one budget")
     engine, spec, scorer = engine or Engine(), as_model(model), None if scorer_model is None else as_model(scorer_model)
+    refuse_rewriting(chosen, "a comparison")
     whole = as_pool(pool)
     base = (recipe or TrainConfig()).inheriting(whole.policy)
     tasks = as_tasks(evals)

@@ -104,10 +104,12 @@ def generate_ids(
     seed: int = 0,
     batch_tokens: int = 4096,
     progress: Callable[[int], None] | None = None,
+    streams: Sequence[int] | None = None,
 ) -> list[np.ndarray]:
     """int64 [R_i] per prompt: the tokens of the reply without the one that ended it. See `generate`.
 
-    A reply ends where the model's context does.
+    A reply ends where the model's context does. streams: a number for each prompt that its draw depends on beside the seed, by
+    default its position.
     """
     if max_new_tokens < 1 or temperature < 0:
         raise InputError(f"max_new_tokens {max_new_tokens} must be at least 1, temperature {temperature} at least 0")
@@ -126,6 +128,7 @@ def generate_ids(
         use_cache=True,
     )
     replies: list[np.ndarray] = [np.zeros(0, np.int64)] * len(prompts)
+    numbers = np.arange(len(prompts)) if streams is None else np.array(streams, dtype=np.int64)
     for batch in _batches(lengths, room, max_new_tokens, batch_tokens):
         config.max_new_tokens = int(room[batch[0]])
         width = int(lengths[batch].max())
@@ -133,7 +136,7 @@ def generate_ids(
         for row, position in enumerate(batch):
             n = lengths[position]
             ids[row, width - n :], real[row, width - n :] = prompts[position], 1
-        draw = LogitsProcessorList([_Draw(temperature, seed, batch)] if temperature > 0 else [])
+        draw = LogitsProcessorList([_Draw(temperature, seed, numbers[batch])] if temperature > 0 else [])
         output = model.generate(
             input_ids=torch.from_numpy(ids).to(model.device),
             attention_mask=torch.from_numpy(real).to(model.device),
@@ -168,9 +171,9 @@ class _Draw(LogitsProcessor):
     That is a draw from the softmax, and does not depend on which prompts share a batch.
     """
 
-    def __init__(self, temperature: float, seed: int, positions: np.ndarray):
+    def __init__(self, temperature: float, seed: int, streams: np.ndarray):
         self.temperature = temperature
-        self.generators = [np.random.default_rng([seed, int(position)]) for position in positions]
+        self.generators = [np.random.default_rng([seed, int(stream)]) for stream in streams]
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
         noise = np.stack([generator.gumbel(size=scores.shape[1]) for generator in self.generators])

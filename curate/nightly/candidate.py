@@ -12,7 +12,7 @@ from curate.engine import Engine
 from curate.lm.models import ModelSpec
 from curate.method import Method
 from curate.pool import Pool, TokenLabels
-from curate.preparation import counts
+from curate.preparation import as_method, counts, refuse_rewriting
 from curate.selection import Selection, labels_of, select
 from curate.wording import counted
 
@@ -40,6 +40,7 @@ def choose_candidate(
     Where the rows that stay leave no room, they are the candidate. Raises InputError as `curate.select` does, and where a row
     that stays cannot be used by the model any more.
     """
+    refuse_rewriting([as_method(method)], "a nightly selection")
     stays = [] if accepted is None else _stays(pool, accepted, budget, keep, engine, model)
     others = sorted(set(pool.row_ids) - set(stays))
     if accepted is None or not stays or not others:

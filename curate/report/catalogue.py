@@ -29,6 +29,7 @@ COST = {
     "forward": "a forward pass",
     "views": "a forward pass over each of several views of the rows",
     "pairs": "forward passes over pairs of rows",
+    "generation": "replies of the model, a token at a time",
     "gradients": "a gradient for each row",
     "training": "a training and passes",
     "influence": "a training, and a gradient for each row at each of its checkpoints",

@@ -81,6 +81,11 @@ def show_selection(summary: Mapping[str, Any], out: str | None, notes: Sequence[
     ]
     if "kept_reply_tokens" in summary:
         lines.append(f"tokens    {summary['kept_reply_tokens']:,} of {summary['reply_tokens']:,} reply tokens are kept")
+    if "rewritten" in summary:
+        each = ", ".join(f"{rows:,} {change}" for change, rows in summary["rewritten"].items())
+        lines.append(f"rewritten {each or 'no row'}; columns parent and changed say of each row what it was")
+        if alike := summary["rewritten_alike"]:
+            lines.append(f"          {counted(alike)} became the same as another, and {'is' if alike == 1 else 'are'} left out")
     lines += [f"note      {note}" for note in (*summary.get("remarks", ()), *notes)]
     if summary["rows_null"]:
         lines.append(f"left out  {counted(summary['rows_null'])} without a score (see null_reason in scores.parquet)")

@@ -1,12 +1,16 @@
 """What every selector returns, and the rules that they share."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from curate.budget import Limit
+
+if TYPE_CHECKING:
+    from curate.pool import Rewrite
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +25,7 @@ class Picks:
     `tokens`: how much each scored token of a pick counts in training, a float32 [R] per pick; None: all the same.
     `shortfall`: one sentence when fewer rows than the budget allows were left, else None.
     `remarks`: sentences on these picks that a user should know.
+    `rewritten`: what stands in place of a pick's last reply, None where it stays; None altogether: of a method that only chooses.
     """
 
     index: NDArray[np.int64]
@@ -31,6 +36,7 @@ class Picks:
     shortfall: str | None
     tokens: list[NDArray[np.float32]] | None = None
     remarks: tuple[str, ...] = ()
+    rewritten: "Sequence[Rewrite | None] | None" = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "index", np.asarray(self.index, dtype=np.int64))
@@ -40,6 +46,8 @@ class Picks:
             raise ValueError("index, gain, stratum and reason must have one entry per pick")
         if self.tokens is not None and len(self.tokens) != k:
             raise ValueError("tokens must have one entry per pick")
+        if self.rewritten is not None and len(self.rewritten) != k:
+            raise ValueError("rewritten must have one entry per pick")
 
     def __len__(self) -> int:
         return int(self.index.size)

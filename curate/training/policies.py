@@ -19,11 +19,12 @@ from accelerate.utils import gather_object
 from torch.nn.functional import cross_entropy
 
 from curate.errors import InputError
+from curate.lm.attention import attention_probabilities
 from curate.lm.encodings import Encodings, scored_positions
 from curate.lm.forward import traces
+from curate.lm.layers import attention_module
 from curate.selectors.tokens import best, share_of
 from curate.training.config import TrainConfig
-from curate.training.layers import attention_module
 from curate.training.losses import IGNORED, head_sees
 
 NO_CHANGE = 1e-4  # nats; losses of a row that moved by no more than this among each other have not moved but for rounding
@@ -219,11 +220,8 @@ def attention_to_prompt(model: Any, item: Item, config: TrainConfig) -> Iterator
             prompt[:, 0] = False
         scored = torch.zeros_like(prompt)
         scored[:, 1:] = _scored(item)
-        size = len(prompt)
-        for i in range(size):  # row by row, for probabilities are [heads, T, T]
-            given, named = _row(args, i, size), _row(kwargs, i, size)
-            named["attention_mask"] = _plain_mask(module, item["attention_mask"][i], named.get("attention_mask"), model.dtype)
-            probabilities = _probabilities(module, given, named)
+        for i in range(len(prompt)):  # row by row, for probabilities are [heads, T, T]
+            probabilities = attention_probabilities(module, args, kwargs, i, item["attention_mask"], model.dtype)
             to_prompt = (probabilities.double().mean(dim=0) * prompt[i]).sum(dim=-1)
             found.append(to_prompt[scored[i]].cpu().numpy())
 
@@ -232,47 +230,6 @@ def attention_to_prompt(model: Any, item: Item, config: TrainConfig) -> Iterator
         yield lambda: np.concatenate(found)
     finally:
         hook.remove()
-
-
-def _row(value: Any, i: int, size: int) -> Any:
-    """What of a module's arguments is of row i."""
-    if isinstance(value, torch.Tensor):
-        return value[i : i + 1] if value.ndim > 1 and len(value) == size else value
-    if isinstance(value, dict):
-        return {key: _row(one, i, size) for key, one in value.items()}
-    return type(value)(_row(one, i, size) for one in value) if type(value) in (tuple, list) else value
-
-
-def _plain_mask(module: Any, real: torch.Tensor, given: Any, dtype: torch.dtype) -> torch.Tensor:
-    """[1, 1, T, T]: what is added to the scores of one row, 0 where a position may look; whatever mask the model itself uses."""
-    size = len(real)
-    if isinstance(given, torch.Tensor) and given.ndim == 4:
-        if given.dtype != torch.bool:
-            return given
-        allowed = given
-    else:
-        place = torch.arange(size, device=real.device)
-        behind = place[:, None] - place[None]
-        allowed = (behind >= 0) & real.bool()[None]
-        if window := getattr(module, "sliding_window", None):
-            allowed &= behind < window
-        allowed = allowed[None, None]
-    return torch.zeros(allowed.shape, dtype=dtype, device=real.device).masked_fill(~allowed, torch.finfo(dtype).min)
-
-
-def _probabilities(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor:
-    """[heads, T, T] of one row."""
-    config = module.config
-    before = config._attn_implementation
-    config._attn_implementation = "eager"
-    try:
-        given = module.forward(*args, **kwargs)  # not called, for that would look again
-    finally:
-        config._attn_implementation = before
-    weights = given[1] if isinstance(given, tuple) and len(given) > 1 else None
-    if not isinstance(weights, torch.Tensor) or weights.ndim != 4:
-        raise InputError(f"token_policy: sstoken cannot read the attention of models of type {config.model_type}")
-    return weights[0]
 
 
 def _learned(model: Any) -> dict[str, torch.nn.Parameter]:

@@ -24,12 +24,12 @@ from transformers.integrations import get_reporting_integration_callbacks
 
 from curate.errors import CurateError, InputError
 from curate.lm.encodings import Encodings
+from curate.lm.layers import attention_module
 from curate.training.adapters import CALIBRATION_BATCHES, add_adapters
 from curate.training.batches import micro_batches, plan_batches
 from curate.training.checkpoints import merged, read_history, read_state, write_model
 from curate.training.config import TrainConfig, expected_tokens, learning_rate_factor, training_flops
 from curate.training.examples import MicroBatches, loss_tokens, only, token_weights
-from curate.training.layers import attention_module
 from curate.training.losses import IGNORED, head_sees, token_losses, without_adapters
 from curate.training.policies import TokenPolicy, past_losses
 from curate.training.quiet import private_randomness, quiet

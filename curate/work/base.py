@@ -1,5 +1,6 @@
 """What all row-wise work has in common: where it is kept, what is missing, how it runs, what it cost."""
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
@@ -106,6 +107,11 @@ class RowWork(ABC):
         ids = self.engine.ids(self.rows)
         seconds = max((artifact.seconds(ids) for artifact in self.artifacts().values()), default=0.0)
         return seconds, self.flops(self.tokens(np.arange(self.rows.size)))
+
+
+def ids_hash(ids: Iterable[str]) -> str:
+    """32 hex digits, in this order: for results that depend on what stands beside each row."""
+    return hashlib.blake2b("\n".join(ids).encode(), digest_size=16).hexdigest()
 
 
 def kept_values(

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,7 @@ from curate.plan import base_model, judge_name
 from curate.requests import Judge
 from curate.signals import RowVector, as_vectors
 from curate.store import RowArtifact
-from curate.work.base import RowWork, kept_values
+from curate.work.base import RowWork, ids_hash, kept_values
 
 
 class Judging(RowWork):
@@ -41,6 +42,7 @@ class Judging(RowWork):
             "encoding": engine.encoding_spec(self.base),
             "asked": [asked.before, list(asked.behind), list(asked.yes), list(asked.no), asked.view],
             "dtype": engine.pass_dtype,
+            **({"instead": [asked.instead.fingerprint, ids_hash(engine.ids(asked.rows))]} if asked.instead else {}),
         }
         return {"log_odds": engine.store.rows(spec, pa.list_(pa.float32()))}
 
@@ -75,7 +77,8 @@ class Judging(RowWork):
             if not len(part):
                 continue
             began = time.perf_counter()
-            texts = [dialogue(messages, asked.view) for messages, _ in pool.conversations(part)]
+            told = zip(part.tolist(), (messages for messages, _ in pool.conversations(part)), strict=True)
+            texts = [dialogue(self._messages(i, messages), asked.view) for i, messages in told]
             there = [i for i, text in enumerate(texts) if text]
             ids, places = asked_of(tokenizer, [texts[i] for i in there], asked.before, asked.behind, limit)
             found: list[np.ndarray | str] = [NOTHING_TO_SEE] * len(part)
@@ -83,6 +86,14 @@ class Judging(RowWork):
                 found[there[position]] = odds
             self._keep(artifact, [pool.row_ids[i] for i in part.tolist()], found, result, time.perf_counter() - began)
         return result
+
+    def _messages(self, i: int, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Those of row i, its last reply the one that it is taken to be; none where there is no such reply."""
+        if self.asked.instead is None:
+            return messages
+        text = self.asked.instead.texts[i]
+        said = [n for n, message in enumerate(messages) if message["role"] == "assistant"]
+        return [] if text is None or not said else [*messages[: said[-1]], {"role": "assistant", "content": text}]
 
     def _keep(
         self, artifact: RowArtifact, row_ids: Sequence[str], found: Sequence[np.ndarray | str], result: Done, seconds: float

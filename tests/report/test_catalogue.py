@@ -121,7 +121,7 @@ def test_costs_are_what_methods_ask_for():
     """By the kinds of requests of the first round, target or not."""
     asks = {
         "free": set(), "tokenizer": {"Observe"}, "forward": {"Observe", "Embed", "Judge"}, "views": {"Observe", "Embed"}, "pairs": {"Observe", "Embed"},
-        "gradients": {"Gradients", "Observe", "Embed"}, "training": {"Fit", "Observe", "Embed"}, "influence": {"Fit", "Gradients"},
+        "generation": {"Generate", "Judge", "Embed"}, "gradients": {"Gradients", "Observe", "Embed"}, "training": {"Fit", "Observe", "Embed"}, "influence": {"Fit", "Gradients"},
     }  # fmt: skip
     target = Rows("target", "t", 4)
     faults = []

@@ -137,7 +137,17 @@ def bad(models, tmp_path_factory):
 # `given` is of picks made before: test_given.py. The others are left out for the time they take: most ask for what one that is here
 # asks for, and choose by a selector that has tests of its own. With one bad row every method is tried in test_one_bad_row.py.
 LEFT_OUT = ("given", "nearest", "bm25", "deft-ucs", "mmssr", "got-d", "goracs", "mass", "dealrec", "edge", "freeshap", "igf")
-LEFT_OUT += ("instructmining", "iterselecttune", "middo", "data-mixing", "cluster-ifd")
+LEFT_OUT += (
+    "instructmining",
+    "iterselecttune",
+    "middo",
+    "data-mixing",
+    "cluster-ifd",
+    "data-whisperer",
+    "robustft",
+    "clear",
+    "s3ft",
+)
 METHODS = [name for name in method_names() if name not in LEFT_OUT]
 METHODS.append("dpp:features=embedding")
 ASK = ("lm-score", "select2reason")  # questions that stand before the row and take room

@@ -65,10 +65,13 @@ AIMED = (
     "instructmining",
 )
 METHODS = [
-    *sorted(set(method_names()) - {"given", "data-mixing"}),
+    *sorted(set(method_names()) - {"given", "data-mixing", "data-whisperer"}),  # the last: what is null there is a context
     "dpp:features=embedding",
     "token-cleaning:mode=self-evolving:keep=0.95",
     "delift:max_pairs=1",
+    "robustft:rewrite=true",
+    "clear:rewrite=true",
+    "s3ft:by=judge:threshold=0.5",
 ]
 
 
@@ -101,7 +104,8 @@ def answer(request, bad):
         return RowVector(values, reasons)
     if isinstance(request, Generate):
         numbers = np.where(broken, np.nan, rng.random(n))
-        return Replies([None if one else "" for one in broken], numbers, numbers, reasons)
+        texts = [None if one else "" for one in broken]
+        return Replies(texts, numbers, numbers, reasons, own=["own"] * n)
     assert isinstance(request, Observe)
     if request.observable == "response_tokens":  # which no model has to read
         return RowScore.of(np.full(n, 20.0))
