@@ -78,7 +78,7 @@ def test_budgets_that_make_no_sense(select, compare, tmp_path, budget):
 
 def test_an_unknown_method_names_close_ones(select, compare):
     refused(select("--method", "longset"), "'longset'", "did you mean longest")
-    refused(select("--method", "zzzz"), "there are: balanced, bids, delift")
+    refused(select("--method", "zzzz"), "there are: balanced, bids, bm25")
     refused(compare("--methods", "lobas,longest"), "'lobas'", "did you mean lobass")
     refused(compare("--methods", "longest,"), "no method is called ''")
 
