@@ -3,11 +3,13 @@
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import curate
+from curate.automatic.search import plan_spec
 from curate.comparison.arms import Arm, Bench
 from curate.engine import Engine
 from curate.errors import InputError
@@ -37,6 +39,12 @@ def addresses(tiny, make_pool, tmp_path):
     held = hold_out(engine, task, spec)
     bench = Bench(engine, spec, rows, [(held.task, held.rows)], np.ones(rows.size, dtype=np.int64))
     network, recipe, encodings = engine.load_plain(spec), TrainConfig(), engine.encodings(spec, rows)
+    data = SimpleNamespace(model=spec, others={}, embedder=SimpleNamespace(label="hidden"))
+    setup = SimpleNamespace(
+        bench=bench, prepared=SimpleNamespace(data=data), design=SimpleNamespace(recipe=recipe),
+    )  # fmt: skip
+    search = SimpleNamespace(setup=setup, engine=engine, confirming=bench, methods=["longest"], budgets=["10%"], seed=0)
+    ledger = SimpleNamespace(spend=SimpleNamespace(amount=60.0, unit="seconds"))
     requests = {
         "observable": Observe(spec, rows, "mean_loss"),
         "replies": Generate(spec, rows),
@@ -51,6 +59,7 @@ def addresses(tiny, make_pool, tmp_path):
             "fit": engine.fit_spec(Fit(spec, rows, recipe)),
             "words": engine.fit_spec(Vocabulary(4, rows, "conversation")),
             "arm": bench.spec(Arm("some", "1", 0, (0, 1), recipe)),
+            "plan": plan_spec(search, ledger),
             "state": {"fingerprint": identity(network, recipe, encodings, encodings.loss_mask, ())},
         }
         for name, request in requests.items():

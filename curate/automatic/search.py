@@ -132,7 +132,7 @@ def planned(search: Search, ledger: Ledger) -> tuple[Prices, Schedule]:
         found = {"rates": rates.to_dict(), "spent": ledger.spent}
         (folder / "plan.json").write_text(json.dumps(found, indent=1) + "\n")
 
-    folder = engine.store.make("plans", _spec(search, ledger), build)
+    folder = engine.store.make("plans", plan_spec(search, ledger), build)
     kept = json.loads((folder / "plan.json").read_text())
     recipe = search.setup.design.recipe
     assert recipe.tokens is not None
@@ -141,7 +141,8 @@ def planned(search: Search, ledger: Ledger) -> tuple[Prices, Schedule]:
     return prices, lay_out(prices, list(search.methods), PLANNED * (spend.amount - kept["spent"]))
 
 
-def _spec(search: Search, ledger: Ledger) -> dict[str, Any]:
+def plan_spec(search: Search, ledger: Ledger) -> dict[str, Any]:
+    """What a schedule depends on, for its address."""
     bench, data, engine = search.setup.bench, search.setup.prepared.data, search.engine
     return {
         "kind": "plan",

@@ -9,7 +9,6 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csc_matrix
 
 from curate.selectors.similarity import Similarity
 from curate.selectors.threads import spread, threads
@@ -324,6 +323,8 @@ class Sparse:
 
     def _rows(self) -> tuple[NDArray, NDArray, NDArray]:
         if self._by_row is None:
+            from scipy.sparse import csc_matrix  # a third of a second, which `curate methods` need not take
+
             small = self.starts[-1] < 2**31  # else scipy widens all indices
             starts = self.starts.astype(np.int32) if small else self.starts
             turned = csc_matrix((self.values, self.rows, starts), shape=self.shape).tocsr()
