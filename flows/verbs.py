@@ -1,9 +1,8 @@
 """A flow for each verb that does long work. The library's function does it; its jobs become the flow's tasks."""
 
-from collections.abc import Callable
 from typing import Any
 
-from prefect import flow
+from prefect import Flow, flow
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 import curate
@@ -83,7 +82,7 @@ def run_recipe(engine: Options, arguments: Options) -> Any:
     return curate.run_recipe(engine=make_engine(engine), **arguments)
 
 
-FLOWS: dict[str, Callable[..., Any]] = {
+FLOWS: dict[str, Flow[..., Any]] = {
     "score": score,
     "observe": observe,
     "embed": embed,
