@@ -1,4 +1,4 @@
-"""Pieces of jobs on the workers of a Dask or Ray cluster, through Prefect's task runners."""
+"""Pieces of jobs on the workers of a Dask cluster, through Prefect's task runner."""
 
 import importlib.util
 import os
@@ -20,7 +20,6 @@ from curate.jobs import Job, Piece
 from flows.executor import RETRIES, PrefectExecutor
 from flows.worker import Account, Settings, work
 
-KINDS = ("dask", "ray")
 WAITING = 64  # pieces that are with the cluster at once; one is about a megabyte
 SPREAD = ("pass", "gradients")  # kinds of jobs that are nothing but pieces
 NO_SERVER = (
@@ -31,24 +30,20 @@ NO_SERVER = (
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where pieces run. Raises InputError for a kind that is not installed.
+    """Where pieces run. Raises InputError where Dask is not installed.
 
-    kind     dask or ray.
     workers  of the local cluster that is started where there is no address.
-    address  of the cluster's scheduler: tcp://HOST:8786 of Dask, HOST:6379 or ray://HOST:10001 of Ray.
+    address  of the cluster's scheduler: tcp://HOST:8786.
     threads  of torch in each worker; None: an equal share of this machine's cores for local workers, else the worker's own.
     """
 
-    kind: str
     workers: int = 2
     address: str | None = None
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise InputError(f"cluster {self.kind!r} is not one of {', '.join(KINDS)}")
-        if importlib.util.find_spec(f"prefect_{self.kind}") is None:
-            raise InputError(f"--runner {self.kind} needs prefect-{self.kind}: pip install 'curate[{self.kind}]'")
+        if importlib.util.find_spec("prefect_dask") is None:
+            raise InputError("--runner dask needs prefect-dask: pip install 'curate[dask]'")
 
     @property
     def worker_threads(self) -> int | None:
@@ -58,16 +53,10 @@ class Cluster:
 
     def task_runner(self) -> TaskRunner[Any]:
         """The one that submits to this cluster, and starts it where it is a local one."""
-        if self.kind == "dask":
-            from prefect_dask import DaskTaskRunner
+        from prefect_dask import DaskTaskRunner
 
-            local = {"n_workers": self.workers, "threads_per_worker": 1, "memory_limit": 0, "dashboard_address": None}
-            return DaskTaskRunner(address=self.address) if self.address else DaskTaskRunner(cluster_kwargs=local)
-        from prefect_ray import RayTaskRunner
-
-        if self.address:
-            return RayTaskRunner(address=self.address)
-        return RayTaskRunner(init_kwargs={"num_cpus": self.workers, "include_dashboard": False, "log_to_driver": False})
+        local = {"n_workers": self.workers, "threads_per_worker": 1, "memory_limit": 0, "dashboard_address": None}
+        return DaskTaskRunner(address=self.address) if self.address else DaskTaskRunner(cluster_kwargs=local)
 
     def server(self) -> AbstractContextManager[Any]:
         """Prefect's server as the workers reach it; without one named, one of this run's own for workers on this machine.
@@ -128,9 +117,5 @@ class ClusterExecutor(PrefectExecutor):
 
 
 def executor(device: str, cluster: Cluster | None) -> PrefectExecutor:
-    """What runs the jobs of a flow. InputError for a device that a cluster of this kind does not give to its workers."""
-    if cluster is None:
-        return PrefectExecutor(device)
-    if cluster.kind == "ray" and device != "cpu":
-        raise InputError("--runner ray works on CPUs (--device cpu); for GPUs take --runner dask")
-    return ClusterExecutor(device, cluster)
+    """What runs the jobs of a flow."""
+    return PrefectExecutor(device) if cluster is None else ClusterExecutor(device, cluster)

@@ -231,13 +231,13 @@ class EngineOptions:
     ] = False
     runner: Annotated[
         str,
-        Option("--runner", help="local; prefect: the same jobs as a Prefect flow; dask, ray: that on a cluster"),
+        Option("--runner", help="local; prefect: the same jobs as a Prefect flow; dask: that on a cluster"),
     ] = "local"
     workers: Annotated[
         int | None,
-        Option("--workers", min=1, help="of the dask or ray cluster started on this machine [dim](default: 2)[/]"),
+        Option("--workers", min=1, help="of the Dask cluster started on this machine [dim](default: 2)[/]"),
     ] = None
-    cluster: Annotated[str | None, Option("--cluster", metavar="ADDRESS", help="of a dask or ray cluster that runs")] = None
+    cluster: Annotated[str | None, Option("--cluster", metavar="ADDRESS", help="of a Dask cluster that runs")] = None
 
     def __post_init__(self) -> None:
         from curate.lm.models import resolve_dtype
@@ -245,11 +245,11 @@ class EngineOptions:
         if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
             raise InputError(f"device {self.device!r} is not one of auto, cpu, cuda, cuda:N, mps")
         resolve_dtype(self.dtype, "cpu")
-        if self.runner not in ("local", "prefect", "dask", "ray"):
-            raise InputError(f"runner {self.runner!r} is not one of local, prefect, dask, ray")
+        if self.runner not in ("local", "prefect", "dask"):
+            raise InputError(f"runner {self.runner!r} is not one of local, prefect, dask")
         for option, given in (("--workers", self.workers), ("--cluster", self.cluster)):
-            if given is not None and self.runner in ("local", "prefect"):
-                raise InputError(f"{option} goes with --runner dask or --runner ray")
+            if given is not None and self.runner != "dask":
+                raise InputError(f"{option} goes with --runner dask")
         if self.workers is not None and self.cluster is not None:
             raise InputError("--workers is of a cluster that is started, and --cluster names one that runs: not both")
 
@@ -262,9 +262,9 @@ class EngineOptions:
     @property
     def spread(self) -> Mapping[str, Any] | None:
         """The fields of the `flows.cluster.Cluster` that is asked for; None where none is."""
-        if self.runner not in ("dask", "ray"):
+        if self.runner != "dask":
             return None
-        return {"kind": self.runner, "workers": self.workers or 2, "address": self.cluster, "threads": self.threads}
+        return {"workers": self.workers or 2, "address": self.cluster, "threads": self.threads}
 
     def make(self) -> Any:
         """A `curate.Engine` by these options."""

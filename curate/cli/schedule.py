@@ -79,8 +79,8 @@ def schedule(
     from curate.recipe import find_recipe
 
     when.check()
-    if engine.runner not in ("local", "prefect"):
-        raise InputError(f"a night runs by --runner local or prefect, not {engine.runner}")
+    if engine.runner == "dask":
+        raise InputError("a night runs by --runner local or prefect, not dask")
     file = find_recipe(recipe)
     asked = replaced(
         read_nightly(file), pool=instead.pool or (), evals=instead.evals or (), model=instead.model, state=instead.state

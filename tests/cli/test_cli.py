@@ -159,7 +159,7 @@ def test_limits_and_choices(select, compare, run):
     refused(select("--shape", "round"), "shape 'round'")
     refused(select("--refit", "maybe"), "refit 'maybe'")
     refused(select("--runner", "slurm"), "runner 'slurm'")
-    refused(select("--workers", "2"), "--workers goes with --runner dask or --runner ray")
+    refused(select("--workers", "2"), "--workers goes with --runner dask")
     refused(select("--runner", "prefect", "--cluster", "tcp://host:8786"), "--cluster goes with --runner dask")
     refused(select("--runner", "dask", "--workers", "2", "--cluster", "tcp://host:8786"), "not both")
     refused(select("--map", "messages"), "--map 'messages'")

@@ -77,7 +77,7 @@ def test_workers_give_the_bits_of_one_process(dask_address, client, make_pool, t
 
     not_here()
     options = {"device": "cpu", "store": str(tmp_path / "spread")}
-    cluster = {"kind": "dask", "address": dask_address, "threads": 1}
+    cluster = {"address": dask_address, "threads": 1}
     found = flows.run_flow("compare", options, comparison, cluster)
     assert without_times(found) == without_times(verdict) and found.headline == verdict.headline
     assert found.selections.equals(verdict.selections)
@@ -125,16 +125,14 @@ def test_what_a_worker_raises_survives_the_way_back(tmp_path, error, kind):
 def test_what_there_is_not_is_refused(monkeypatch):
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    from flows.cluster import Cluster, executor
+    from flows.cluster import Cluster
 
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
     with pytest.raises(InputError, match="PREFECT_API_URL"), temporary_settings({PREFECT_API_URL: None}):
-        Cluster("dask", address="tcp://host:8786").server()
-    with pytest.raises(InputError, match="works on CPUs"):
-        executor("cuda", Cluster("ray"))
+        Cluster(address="tcp://host:8786").server()
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"pip install 'curate\[ray\]'"):
-        Cluster("ray")
+    with pytest.raises(InputError, match=r"pip install 'curate\[dask\]'"):
+        Cluster()
 
 
 def test_local_workers_share_the_cores(monkeypatch):
@@ -142,5 +140,5 @@ def test_local_workers_share_the_cores(monkeypatch):
 
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
     monkeypatch.setattr("os.cpu_count", lambda: 8)
-    assert [Cluster("dask", workers=n).worker_threads for n in (1, 3, 16)] == [8, 2, 1]
-    assert Cluster("dask", address="tcp://host:8786").worker_threads is None and Cluster("dask", threads=5).worker_threads == 5
+    assert [Cluster(workers=n).worker_threads for n in (1, 3, 16)] == [8, 2, 1]
+    assert Cluster(address="tcp://host:8786").worker_threads is None and Cluster(threads=5).worker_threads == 5
