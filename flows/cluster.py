@@ -1,6 +1,7 @@
 """Pieces of jobs on the workers of a Dask cluster, through Prefect's task runner."""
 
 import importlib.util
+import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -55,6 +56,7 @@ class Cluster:
         """The one that submits to this cluster, and starts it where it is a local one."""
         from prefect_dask import DaskTaskRunner
 
+        logging.getLogger("distributed").setLevel(logging.WARNING)  # which sets it to INFO when it is imported
         local = {"n_workers": self.workers, "threads_per_worker": 1, "memory_limit": 0, "dashboard_address": None}
         return DaskTaskRunner(address=self.address) if self.address else DaskTaskRunner(cluster_kwargs=local)
 
