@@ -13,6 +13,11 @@ from curate.report.plans import plan_scores
 from curate.requests import Rows
 from curate.store import Store
 
+AIMED = {  # look at a target
+    "less", "bids", "delift", "nn-cift", "facility-location", "bm25", "data-whisperer", "dsir", "edge", "freeshap", "goracs",
+    "got-d", "igf", "instructmining", "mass", "nearest", "rds-plus", "sift",
+}  # fmt: skip
+NEED = AIMED - {"delift", "nn-cift", "facility-location"}
 POOL, TARGET, EXISTING = (Rows(role, role[0] * 32, 40) for role in ("pool", "target", "existing"))
 
 
@@ -22,8 +27,8 @@ def test_what_a_method_looks_at(name):
         data = Data(pool=POOL, model=ModelSpec("org/base"), **{role: {"target": TARGET, "existing": EXISTING}[role]}, **more)
         return looks_at(make_method(method), data, role)
 
-    assert looks("target") == (name in ("less", "bids", "delift", "nn-cift", "facility-location"))
-    more = {"target": TARGET} if name in ("less", "bids") else {}  # without which they cannot be asked
+    assert looks("target") == (name in AIMED)
+    more = {"target": TARGET} if name in NEED else {}  # without which they cannot be asked
     assert looks("existing", **more) == (name in ("delift", "nn-cift", "facility-location"))
     assert looks("target", "token-cleaning:warmup_by=less") and looks("target", "dpp:quality=less")
     assert not looks("target", "facility-location:objective=cg", existing=EXISTING)

@@ -11,7 +11,7 @@ import curate
 from curate.automatic import Outcome, search
 from curate.automatic.schedule import Rates
 from curate.cli import _main
-from curate.comparison.arms import ArmResult, Bench
+from curate.comparison.arms import ArmPiece, ArmResult, Bench
 from curate.comparison.choosing import Cost
 from curate.errors import CurateError, InputError
 from curate.training.config import TrainConfig
@@ -80,7 +80,7 @@ def test_auto_from_end_to_end(capsys, monkeypatch, tmp_path, make_pool, tiny):
     def not_again(*_):
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(Bench, "_trained", not_again)
+    monkeypatch.setattr(ArmPiece, "trained", not_again)
     code, out, _ = call("--out", "again")
     assert code == 0 and Outcome.load(tmp_path / "again").rungs == found["rungs"]
     assert found["sentence"][:40] in " ".join(out.replace("│", " ").split())
