@@ -27,7 +27,7 @@ def method_class(name: str) -> type[Method]:
     if name not in _found():
         from difflib import get_close_matches
 
-        close = get_close_matches(name, _found(), n=3, cutoff=0.5)
+        close = [name.lower()] if name.lower() in _found() else get_close_matches(name.lower(), _found(), n=3, cutoff=0.5)
         hint = f"did you mean {', '.join(close)}?" if close else f"there are: {', '.join(_found())}"
         raise InputError(f"no method is called {name!r}; {hint}")
     return _found()[name].load()

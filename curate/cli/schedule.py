@@ -42,8 +42,10 @@ class When:
 
     def check(self) -> None:
         """Raises InputError unless exactly one time is named, and where it or the time zone cannot be read."""
-        if sum((self.cron is not None, self.interval is not None, self.once)) != 1:
-            raise InputError("say when: --cron '0 3 * * *', --interval 6h, or --once")
+        named = sum((self.cron is not None, self.interval is not None, self.once))
+        if named != 1:
+            ways = "--cron '0 3 * * *', --interval 6h, or --once"
+            raise InputError(f"say when by only one of {ways}" if named else f"say when: {ways}")
         if self.timezone is not None:
             try:
                 ZoneInfo(self.timezone)

@@ -10,6 +10,7 @@ from curate.asked import RECORD
 from curate.errors import InputError
 
 MANIFESTS = ("manifest.json", "training.json")
+SEARCH = "auto.json"  # in the folder of a search
 VERBS = ("select", "score", "compare", "conclude", "observe", "embed", "evaluate", "train", "run_recipe")
 
 
@@ -50,6 +51,11 @@ def read_record(folder: str | Path, moved: Mapping[str, str]) -> Record:
     above = path.absolute().parent
     if (above / MANIFESTS[0]).is_file() and _verb(above / MANIFESTS[0]) == "run_recipe":
         raise InputError(f"{folder} is a stage of a recipe, and is replayed with the whole of it: curate replay {above}")
+    if (path / SEARCH).is_file():
+        raise InputError(
+            f"{folder} is of a search, which is not replayed: how far it came hung on the machine's speed; "
+            "run the same `curate auto` again, which has its arms in the store"
+        )
     if not isinstance(found, dict) or "verb" not in found:
         raise InputError(f"{file} does not say how to make its folder again: another version of curate wrote it")
     if found.get("record") != RECORD:

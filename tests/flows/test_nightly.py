@@ -138,7 +138,7 @@ def test_the_command_line(nights, tmp_path, capfd, monkeypatch):
     recipe = parameters["recipe"]
     for words, said in (
         ([], "say when: --cron"),
-        (["--once", "--cron", "0 3 * * *"], "say when: --cron"),
+        (["--once", "--cron", "0 3 * * *"], "say when by only one of --cron"),
         (["--interval", "0m"], "--interval '0m': write a number and s, m, h or d, such as 30m"),
         (["--interval", "1d", "--timezone", "Mars/Olympus"], "'Mars/Olympus' is not a time zone"),
         (["--once", "--pool", "gone"], "gone: no such file"),

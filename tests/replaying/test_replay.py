@@ -283,6 +283,9 @@ def test_folders_without_a_record(tmp_path, picked):
     (picked / "manifest.json").write_text("{}")
     with pytest.raises(InputError, match="does not say how to make its folder again"):
         replay(picked)
+    (picked / "auto.json").write_text("{}")
+    with pytest.raises(InputError, match="is of a search, which is not replayed"):
+        replay(picked)
     (picked / "manifest.json").write_text("{")
     with pytest.raises(InputError, match="cannot be read"):
         replay(picked)
