@@ -13,9 +13,9 @@ from curate.method import Cost, Data, Method
 from curate.requests import Embed, Request, Rows
 from curate.selectors.coverage import ROWS, Coverage
 from curate.selectors.facility_location import Greedy, maximise
-from curate.selectors.kernels import HELD_BYTES, Vectors
 from curate.selectors.similarity import SimilarityName
 from curate.selectors.staged import MAX_PAIRS, NEIGHBOURS
+from curate.selectors.vector_kernel import HELD_BYTES, Vectors
 from curate.signals import RowScore, RowVector
 from curate.wording import rows_called
 

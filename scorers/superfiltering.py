@@ -14,8 +14,8 @@ from curate.method import Cost, Data
 from curate.requests import Embed, Request
 from curate.resources import default_model
 from curate.selectors.facility_location import facility_location
-from curate.selectors.kernels import Vectors
 from curate.selectors.similarity import Similarity, SimilarityName
+from curate.selectors.vector_kernel import Vectors
 from curate.signals import RowScore, RowVector
 from scorers.ifd import IFD
 

@@ -36,7 +36,7 @@ def objective(values: np.ndarray, picked: np.ndarray) -> float:
 def ours(n: int, d: int, k: int, centres: int):  # type: ignore[no-untyped-def]
     from curate.budget import Budget
     from curate.selectors.facility_location import facility_location
-    from curate.selectors.kernels import Vectors
+    from curate.selectors.vector_kernel import Vectors
 
     values = vectors(n, d, centres)
     limit = Budget.parse(k or n // 10).limit(np.ones(n))

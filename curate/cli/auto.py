@@ -6,17 +6,9 @@ from typing import Annotated, ClassVar
 
 from typer import Option
 
-from curate.cli.options import (
-    EngineOptions,
-    EvalOptions,
-    ModelOptions,
-    PlannedOutput,
-    PoolOptions,
-    ReferenceOptions,
-    Seed,
-    TrainingOptions,
-)  # fmt: skip
+from curate.cli.options import EngineOptions, EvalOptions, ModelOptions, PlannedOutput, PoolOptions, ReferenceOptions, Seed
 from curate.cli.terminal import console, print_json, say_written
+from curate.cli.training_options import TrainingOptions  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

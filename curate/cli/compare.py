@@ -15,10 +15,10 @@ from curate.cli.options import (
     PoolOptions,
     ReferenceOptions,
     Seed,
-    TrainingOptions,
     Truth,
-)  # fmt: skip
+)
 from curate.cli.terminal import console, print_json, say_report, say_written
+from curate.cli.training_options import TrainingOptions  # fmt: skip
 
 
 def compare(

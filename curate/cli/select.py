@@ -8,18 +8,10 @@ from typing import Annotated
 
 from typer import Option
 
-from curate.cli.options import (
-    EngineOptions,
-    ModelOptions,
-    PlannedOutput,
-    PoolOptions,
-    ReferenceOptions,
-    Seed,
-    TrainingOptions,
-    key_values,
-)  # fmt: skip
+from curate.cli.options import EngineOptions, ModelOptions, PlannedOutput, PoolOptions, ReferenceOptions, Seed, key_values
 from curate.cli.push import PushOptions
 from curate.cli.terminal import console, print_json
+from curate.cli.training_options import TrainingOptions  # fmt: skip
 from curate.errors import InputError
 
 

@@ -5,9 +5,9 @@ from typing import Annotated
 from typer import Option
 
 from curate.cli.expand import Only
-from curate.cli.options import AllTrainingOptions as Training
 from curate.cli.options import EngineOptions, ModelOptions, OutputOptions, PoolOptions, Seed
 from curate.cli.terminal import console, print_json
+from curate.cli.training_options import AllTrainingOptions as Training
 from curate.wording import counted
 
 TrainingEngine = Annotated[EngineOptions, Only("store", "device", "threads", "max_length", "trust_remote_code")]

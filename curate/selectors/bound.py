@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from curate.budget import Limit
 from curate.selectors.coverage import Coverage
-from curate.selectors.kernels import Kernel, Vectors
+from curate.selectors.kernels import Kernel
+from curate.selectors.vector_kernel import Vectors
 
 LEVELS = 4  # best picks of each row between which the prices of rows are sought
 SAMPLE, PILOT = 4096, 512  # columns, of an estimate

@@ -6,7 +6,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from curate.selectors.kernels import Kernel, Vectors, as_kernel
+from curate.selectors.kernels import Kernel, as_kernel
+from curate.selectors.vector_kernel import Vectors
 
 FIRST = 16  # picks, after which a kernel is narrowed to what can still gain, if that is little
 ROWS = 2**14  # on which a column's gain alone is estimated

@@ -9,9 +9,9 @@ from curate.budget import Limit
 from curate.selectors.bound import Bound, bound
 from curate.selectors.coverage import Coverage
 from curate.selectors.greedy import exact_greedy, stochastic_greedy
-from curate.selectors.kernels import Vectors
 from curate.selectors.picks import Picks, take
 from curate.selectors.staged import MAX_PAIRS, NEIGHBOURS, Staged
+from curate.selectors.vector_kernel import Vectors
 
 Greedy = Literal["lazy", "stochastic"]
 
@@ -20,7 +20,7 @@ def facility_location(kernel: Any, limit: Limit, **options: Any) -> Picks:
     """Greedy picks A that maximise f(A) = sum_i max_{j in A} s_ij: every row has something like it among the picks.
 
     kernel  s [n, m]: row i is represented, column j can be picked; an array, a scipy.sparse matrix (missing is 0) or
-            `curate.selectors.kernels.Vectors`. Entries below 0 represent nothing. Columns are the rows of `limit`.
+            `curate.selectors.vector_kernel.Vectors`. Entries below 0 represent nothing. Columns are the rows of `limit`.
 
     options and errors: those of `maximise`.
     """

@@ -11,8 +11,9 @@ from curate.budget import Limit
 from curate.selectors.bound import Bound, bound, estimated
 from curate.selectors.coverage import Coverage
 from curate.selectors.greedy import exact_greedy
-from curate.selectors.kernels import Kernel, Part, Vectors
+from curate.selectors.kernels import Kernel
 from curate.selectors.kmeans import kmeans
+from curate.selectors.vector_kernel import Part, Vectors
 
 NEIGHBOURS = 256  # entries per row that are kept, about
 MAX_PAIRS = 50_000_000_000  # similarities computed in a stage, at most

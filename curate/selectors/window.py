@@ -23,16 +23,7 @@ def window(values: ArrayLike, limit: Limit, *, center: float = 0.5) -> Picks:
     distance = np.round(np.abs(rank - center * (eligible.size - 1)), 6)  # the float noise of center x m is no order
     nearest = np.argsort(distance, kind="stable")
     order = eligible[nearest]
-    picked = prefix(order, limit)
-    quantile = rank[nearest[: picked.size]] / max(eligible.size - 1, 1)
-    return Picks(
-        index=picked,
-        gain=values[picked],
-        stratum=[None] * picked.size,
-        reason=[f"score at quantile {q:.4g}, wanted near {center:g}" for q in quantile],
-        nulls=values.size - eligible.size,
-        shortfall=shortfall(picked, order, limit),
-    )
+    return _picks(values, order, rank[nearest], limit, f"near {center:g}")
 
 
 def below(values: ArrayLike, limit: Limit, *, top: float) -> Picks:
@@ -49,14 +40,19 @@ def below(values: ArrayLike, limit: Limit, *, top: float) -> Picks:
     extreme = rank > np.round(top * (eligible.size - 1), 6) + 1e-6
     turn = np.lexsort((np.where(extreme, rank, -rank), extreme))
     order = eligible[turn]
+    return _picks(values, order, rank[turn], limit, f"below {top:g}")
+
+
+def _picks(values: np.ndarray, order: np.ndarray, rank: np.ndarray, limit: Limit, wanted: str) -> Picks:
+    """As much of an order as the budget allows. rank: of each row in the order, from 0."""
     picked = prefix(order, limit)
-    quantile = rank[turn[: picked.size]] / max(eligible.size - 1, 1)
+    quantile = rank[: picked.size] / max(order.size - 1, 1)
     return Picks(
         index=picked,
         gain=values[picked],
         stratum=[None] * picked.size,
-        reason=[f"score at quantile {q:.4g}, wanted below {top:g}" for q in quantile],
-        nulls=values.size - eligible.size,
+        reason=[f"score at quantile {q:.4g}, wanted {wanted}" for q in quantile],
+        nulls=values.size - order.size,
         shortfall=shortfall(picked, order, limit),
     )
 

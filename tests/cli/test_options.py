@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 
 from curate.cli.app import app
 from curate.cli.expand import Only, expanded
-from curate.cli.options import EngineOptions, PoolOptions, TrainingOptions
+from curate.cli.options import EngineOptions, PoolOptions
+from curate.cli.training_options import TrainingOptions
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """Recipes that others wrote: nothing runs, nothing grows, and what is wrong is said in one sentence."""
 
 import time
+from pathlib import Path
 
 import pytest
 import yaml
@@ -57,7 +58,7 @@ def test_aliases_that_are_few_are_read(tmp_path):
     assert recipe.stages[1].compare.train.epochs == 2
 
 
-@pytest.mark.skipif(not __import__("pathlib").Path("/dev/zero").exists(), reason="there is no /dev/zero")
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="there is no /dev/zero")
 def test_a_file_without_an_end():
     with pytest.raises(InputError, match="more than"):
         read_recipe("/dev/zero")

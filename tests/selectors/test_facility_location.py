@@ -13,8 +13,9 @@ from curate.budget import Limit
 from curate.selectors.coverage import Coverage, objective
 from curate.selectors.facility_location import conditional_gain, facility_location, mutual_information
 from curate.selectors.greedy import exact_greedy
-from curate.selectors.kernels import Vectors, as_kernel
+from curate.selectors.kernels import as_kernel
 from curate.selectors.similarity import Similarity
+from curate.selectors.vector_kernel import Vectors
 
 OBJECTIVES = ["fl", "paper", "code", "cg"]
 

@@ -13,9 +13,11 @@ from curate.selectors import coverage as coverage_module
 from curate.selectors.bound import bound, estimated
 from curate.selectors.coverage import Coverage, objective
 from curate.selectors.facility_location import facility_location, maximise
-from curate.selectors.kernels import Dense, Sparse, Vectors, as_kernel
+from curate.selectors.kernels import Dense, as_kernel
 from curate.selectors.similarity import Similarity
+from curate.selectors.sparse import Sparse
 from curate.selectors.staged import near
+from curate.selectors.vector_kernel import Vectors
 
 
 def rows(n, k):
@@ -78,7 +80,7 @@ def test_what_lies_above_of_vectors(memory, block):
 
 @pytest.mark.parametrize("tile", [7, 60, 100])
 def test_a_held_kernel_is_its_own_mirror_image(tile, monkeypatch):
-    monkeypatch.setattr("curate.selectors.kernels.TILE", tile)
+    monkeypatch.setattr("curate.selectors.vector_kernel.TILE", tile)
     values = points(60)
     held = Vectors(values).held()
     np.testing.assert_allclose(held, cosine(values), atol=1e-12)
@@ -107,7 +109,7 @@ def test_it_narrows():
 
 @pytest.mark.parametrize("clusters", [0, 50])
 def test_in_float32_it_is_the_same_objective_to_a_millionth(clusters, monkeypatch):
-    monkeypatch.setattr("curate.selectors.kernels.EXACT_BYTES", 0)
+    monkeypatch.setattr("curate.selectors.vector_kernel.EXACT_BYTES", 0)
     values = points(1500, 32, clusters)
     assert Vectors(values).dtype is np.float32
     exact = facility_location(cosine(values), rows(1500, 150))
@@ -118,7 +120,7 @@ def test_in_float32_it_is_the_same_objective_to_a_millionth(clusters, monkeypatc
 
 
 def test_in_float32_a_copy_gains_nothing(monkeypatch):
-    monkeypatch.setattr("curate.selectors.kernels.EXACT_BYTES", 0)
+    monkeypatch.setattr("curate.selectors.vector_kernel.EXACT_BYTES", 0)
     values = points(60, 90)
     found = facility_location(Vectors(np.concatenate([values, values])), rows(120, 120))
     assert (found.gain[:60] > 0).all() and not found.gain[60:].any()
